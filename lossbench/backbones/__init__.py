@@ -1,0 +1,1 @@
+"""Networks that map images (B, C, H, W) to embeddings (B, D)."""

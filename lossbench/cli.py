@@ -1,0 +1,158 @@
+"""The command line: arguments in, calls out. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lossbench import __version__
+
+
+def path_option(*names: str, **settings: Any) -> Callable[..., Any]:
+    """An option that is a path."""
+    return click.option(*names, type=click.Path(path_type=Path), **settings)
+
+
+RUNS = click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where results are stored.",
+)
+REPORTS = click.option(
+    "--reports",
+    type=click.Path(path_type=Path),
+    default=Path("reports"),
+    show_default=True,
+    help="Where reports are written.",
+)
+
+
+def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the user's mistakes into `lossbench: error: ...` and exit status 2."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from lossbench.registry import PluginError
+        from lossbench.spec import SpecError
+
+        try:
+            return command(*args, **kwargs)
+        except SpecError as error:
+            fail(*error.mistakes)
+        except (PluginError, ValueError, OSError) as error:
+            if os.environ.get("LOSSBENCH_TRACEBACK"):
+                raise
+            fail(str(error))
+
+    return wrapped
+
+
+def fail(*mistakes: str) -> None:
+    """Print one line a mistake and leave with status 2."""
+    for mistake in mistakes:
+        click.echo(f"lossbench: error: {mistake}", err=True)
+    sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lossbench")
+def main() -> None:
+    """Fair, tuned, paired comparisons of metric-learning losses."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the file; repeatable.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=None,
+    help="Worker processes; 0 runs in this one. Default: one a core.",
+)
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and its estimated time; run nothing.")
+@click.option("--retry-failed", is_flag=True, help="Run again what is stored as failed.")
+@RUNS
+@REPORTS
+@one_line_errors
+def run(
+    file: Path,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    plugins: tuple[Path, ...],
+    dry_run: bool,
+    retry_failed: bool,
+    runs: Path,
+    reports: Path,
+) -> None:
+    """Run what is missing of an experiment, then write its report."""
+    from lossbench import launch
+    from lossbench.store import Store
+
+    plan = launch.prepare(file, overrides, plugins)
+    store = Store(runs)
+    if dry_run:
+        click.echo(launch.describe(plan, store, workers))
+        return
+    launch.check_writable(runs, reports)
+    try:
+        launch.run(plan, store, workers=workers, retry_failed=retry_failed)
+        write_report(plan.experiment.name, runs, reports)
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. What had finished is kept in {runs}; the same command goes on from there.", err=True)
+        sys.stderr.flush()
+        os._exit(130)  # workers end with this process
+
+
+@main.command()
+@click.argument("name")
+@RUNS
+@REPORTS
+@one_line_errors
+def report(name: str, runs: Path, reports: Path) -> None:
+    """Write the report of an experiment from its stored runs, complete or not."""
+    write_report(name, runs, reports)
+
+
+def write_report(name: str, runs: Path, reports: Path) -> None:
+    """Write the report and print its verdicts; the last line names the page."""
+    from lossbench.report import write
+
+    for line in write(name, runs, reports):
+        click.echo(line)
+
+
+@main.command("list")
+@click.argument("kind", type=click.Choice(["losses", "datasets", "backbones", "metrics"]), required=False)
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
+@one_line_errors
+def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
+    """Show what can be named in an experiment."""
+    from lossbench import registry
+
+    for path in plugins:
+        registry.load_file(path)
+    for each in registry.KINDS:
+        if kind not in (None, registry.FOLDERS[each]):
+            continue
+        click.echo(f"{registry.FOLDERS[each]}:")
+        for name in registry.names(each):
+            click.echo(f"  {name:<22} {registry.find(each, name).summary}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@one_line_errors
+def score(file: Path) -> None:
+    """Statistics and metrics of embeddings from elsewhere: FILE.npz with `embeddings` (N, D), `labels` (N,)."""
+    from lossbench.scoring import score_file
+
+    click.echo(score_file(file))

@@ -1,0 +1,308 @@
+"""`execute(spec) -> RunResult`: one training run, a pure call that anything which runs functions can make."""
+
+from __future__ import annotations
+
+import io
+import math
+import platform
+import time
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossbench import datasets, evaluation, metrics, registry
+from lossbench.cost import PARTS, Clock, peak_memory_bytes, reset_peak_memory
+from lossbench.datasets import splits
+from lossbench.datasets.subset import training_samples
+from lossbench.registry import PluginError, Problem
+from lossbench.seeding import seed_globals, stream, stream_seed
+from lossbench.spec import SCHEMA, RunSpec, Task, to_json
+from lossbench.training import History, Model, State, WeightedLoss, train
+
+MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What one run leaves: plain figures, arrays to draw, and the model of a final run.
+
+    Attributes:
+        record: the content of `result.json`.
+        arrays: the content of `embeddings.npz`; empty for a trial.
+        audit: test scores of every epoch, read by the report's section on bad practice only.
+        checkpoint: `torch.save` bytes of the state at the best epoch, loadable with `weights_only=True`.
+    """
+
+    record: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    checkpoint: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """One split on the device: uint8 images (N, C, H, W) and labels (N,) in 0..C-1."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskData:
+    """The three splits of a task and its number of training classes."""
+
+    train: Split
+    val: Split
+    test: Split
+    num_classes: int
+    checksum: str
+
+
+def execute(spec: RunSpec) -> RunResult:
+    """Train and evaluate one specification on one thread.
+
+    A run that raises is recorded as `failed` with its reason: the same call would only raise again.
+    """
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    reset = reset_peak_memory()
+    started = time.perf_counter()
+    try:
+        result = _run(spec)
+    except Exception as error:
+        result = RunResult(record={"status": "failed", "error": _one_line(error)})
+    result.record["cost"] = result.record.get("cost", {}) | {
+        "run_wall_s": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory_bytes() if reset else math.nan,
+    }
+    result.record.update(schema=SCHEMA, run_id=spec.run_id, key=spec.key, spec=to_json(spec), environment=environment())
+    return result
+
+
+@lru_cache(maxsize=2)
+def task_data(task: Task, input_size: int | None, device: str) -> TaskData:
+    """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
+    source = datasets.load(task.dataset, input_size)
+    parts = splits.split(source, task.protocol)
+    train_index = training_samples(source, parts, task.train_classes)
+    train_classes = np.unique(source.labels[train_index])
+    closed = task.protocol == "closed-set"
+
+    def tensors(index: np.ndarray, classes: np.ndarray) -> Split:
+        images = torch.from_numpy(np.ascontiguousarray(source.images[index]))
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        labels = torch.from_numpy(np.searchsorted(classes, source.labels[index]))
+        return Split(images=images.contiguous().to(device), labels=labels.to(device))
+
+    def own(index: np.ndarray) -> Split:
+        return tensors(index, train_classes if closed else np.unique(source.labels[index]))
+
+    return TaskData(
+        train=tensors(train_index, train_classes),
+        val=own(parts.val),
+        test=own(parts.test),
+        num_classes=len(train_classes),
+        checksum=source.checksum,
+    )
+
+
+def build(spec: RunSpec, data: TaskData) -> Model:
+    """Network and losses of a spec, each from its own stream of the seed: terms never shift each other."""
+    channels, height, width = data.train.images.shape[1:]
+    problem = Problem(
+        num_classes=data.num_classes,
+        embedding_dim=spec.embedding_dim,
+        image_shape=(channels, height, width),
+    )
+
+    def make(kind: registry.Kind, name: str, params: dict[str, Any]) -> nn.Module:
+        seed_globals(spec.seed, f"init.{name}")
+        own = replace(problem, generator=stream(spec.seed, f"init.{name}"))
+        module: nn.Module = registry.find(kind, name).build(own, **params)
+        return module.to(spec.training.device)
+
+    network = make("backbone", spec.backbone, {}).to(memory_format=torch.channels_last)
+    losses = [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in spec.terms]
+    seed_globals(spec.seed, "noise")  # for losses that draw while they train
+    return Model(network, losses)
+
+
+def environment() -> dict[str, str]:
+    """Where a run happened, for the record: results compare bit for bit on one kind of machine only."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _run(spec: RunSpec) -> RunResult:
+    for path in spec.plugin_files:
+        registry.load_file(Path(path))
+    data = task_data(spec.task, spec.task.input_size or spec.training.input_size, spec.training.device)
+    if data.checksum != spec.provenance.data:
+        raise PluginError(f"data of {spec.task.key} changed while the experiment ran; start it again")
+    data = _with_label_noise(data, spec)
+    model = build(spec, data)
+    clock = Clock()
+    observer = _Observer(spec, model, data)
+    if spec.terms:
+        history = train(model, data.train.images, data.train.labels, spec, clock, observer.validate)
+    else:  # a baseline: epoch 0 is all there is
+        history = History(best_state=model.state())
+        observer.validate(0)
+    collapsed = _has_collapsed(history, observer.val_embeddings, data.num_classes)
+    model.load(history.best_state)
+    metrics_, arrays = _evaluate(spec, model, data)
+    clock.lap("evaluation")
+    record = {
+        "status": "diverged" if history.diverged_epoch is not None else "collapsed" if collapsed else "ok",
+        "diverged_epoch": history.diverged_epoch,
+        "best_epoch": history.best_epoch,
+        "metrics": metrics_,
+        "curves": history.curves,
+        "cost": _costs(model, clock, history),
+    }
+    if not spec.final:
+        return RunResult(record=record)
+    arrays |= observer.drawn
+    return RunResult(
+        record=record,
+        arrays=arrays,
+        audit={"test_map_at_r": observer.audit},
+        checkpoint=_checkpoint(history.best_state) if spec.terms else None,
+    )
+
+
+class _Observer:
+    """Looks at the model after every epoch: validation for the choice, test for the sealed audit only."""
+
+    def __init__(self, spec: RunSpec, model: Model, data: TaskData) -> None:
+        self.spec, self.model, self.data = spec, model, data
+        self.audit: list[float] = []
+        self.epochs: list[np.ndarray] = []
+        self.val_embeddings = torch.empty(0)
+        self.centers = {name: module.centers.clone() for name, module in _with_centers(model)}
+        rng = np.random.default_rng(0)
+        size = len(data.test.labels)
+        self.drawn_index = np.sort(rng.choice(size, min(MAP_SAMPLES, size), replace=False))
+
+    def validate(self, epoch: int) -> dict[str, float] | None:
+        """The curves' values of one epoch; None where embeddings are not finite."""
+        embeddings = evaluation.embed(self.model.network, self.data.val.images)
+        if not embeddings.isfinite().all():
+            return None
+        self.val_embeddings = embeddings
+        points = metrics.unit(embeddings)
+        scores = {
+            "val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"],
+        }
+        if self.spec.final:
+            self._audit()
+        return scores | self._center_drift()
+
+    def _audit(self) -> None:
+        embeddings = evaluation.embed(self.model.network, self.data.test.images)
+        finite = bool(embeddings.isfinite().all())
+        points = metrics.unit(embeddings)
+        self.audit.append(metrics.retrieval_metrics(points, self.data.test.labels)["map_at_r"] if finite else math.nan)
+        self.epochs.append(embeddings[self.drawn_index].cpu().numpy().astype(np.float16))
+
+    def _center_drift(self) -> dict[str, float]:
+        """Mean distance by which the centers moved since the last look, and how many never did."""
+        drift = {}
+        for name, module in _with_centers(self.model):
+            moved = (module.centers - self.centers[name]).norm(dim=1)
+            self.centers[name] = module.centers.clone()
+            drift[f"{name}.drift"] = float(moved.mean())
+            drift[f"{name}.dead_centers"] = float((moved == 0).sum())
+        return drift
+
+    @property
+    def drawn(self) -> dict[str, np.ndarray]:
+        """Embeddings (epochs, samples, D) of a fixed part of test, with their indices."""
+        return {"epochs.embeddings": np.stack(self.epochs), "epochs.index": self.drawn_index}
+
+
+def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Scores of the chosen epoch; test is embedded here, once, and for final runs only."""
+    plugins = tuple(name for name in registry.names("metric") if _applies(name, spec.task.protocol))
+    modules = [term.module for term in model.losses]
+    val = evaluation.embed(model.network, data.val.images)
+    scores = {"val": evaluation.score_split(val, data.val.labels, spec.task.protocol, plugins)}
+    if not spec.final:
+        return scores, {}
+    train_embeddings = evaluation.embed(model.network, data.train.images)
+    test = evaluation.embed(model.network, data.test.images)
+    scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, train_embeddings, data.train.labels)}
+    scores["test"] = evaluation.score_split(test, data.test.labels, spec.task.protocol, plugins)
+    if spec.task.protocol == "closed-set":
+        scores["test"] |= evaluation.score_against_gallery(train_embeddings, data.train.labels, test, data.test.labels)
+        scores["test"]["head_accuracy"] = evaluation.head_accuracy(modules, test, data.test.labels)
+    for name, module in _with_centers(model):
+        found = metrics.center_statistics(module.centers, train_embeddings, data.train.labels)
+        scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
+    return scores, evaluation.drawing_data(test, data.test.labels)
+
+
+def _with_centers(model: Model) -> list[tuple[str, Any]]:
+    """The losses that keep one center a class in a buffer `centers`."""
+    return [(term.name, term.module) for term in model.losses if hasattr(term.module, "centers")]
+
+
+def _applies(metric: str, protocol: str) -> bool:
+    offered = registry.find("metric", metric).protocols
+    return not offered or protocol in offered
+
+
+def _has_collapsed(history: History, val_embeddings: Tensor, num_classes: int) -> bool:
+    """After the last epoch: no variance on the sphere, or cross-entropy stuck within 1 % of ln C."""
+    stuck = False
+    if cross_entropy := history.curves.get("loss.softmax"):
+        chance = math.log(num_classes)
+        stuck = abs(cross_entropy[-1] - chance) <= 0.01 * chance
+    return stuck or evaluation.has_collapsed(val_embeddings)
+
+
+def _costs(model: Model, clock: Clock, history: History) -> dict[str, float]:
+    """Seconds by part, throughput, tuples formed with their active share, parameters of the losses."""
+    costs = {f"{part}_s": clock.seconds[part] for part in PARTS}
+    costs["train_wall_s"] = clock.training_s
+    costs["images"] = float(history.images)
+    costs["images_per_s"] = history.images / clock.training_s if history.images else math.nan
+    counts = [term.module.take_tuple_counts() for term in model.losses if hasattr(term.module, "take_tuple_counts")]
+    formed, active = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    costs["tuples_per_step"] = formed / history.steps if history.steps else 0.0
+    costs["active_tuple_share"] = active / formed if formed else math.nan
+    costs["loss_parameters"] = float(sum(p.numel() for term in model.losses for p in term.module.parameters()))
+    return costs
+
+
+def _with_label_noise(data: TaskData, spec: RunSpec) -> TaskData:
+    """Training and validation with a share of wrong labels, drawn from the seed's own stream."""
+    share = spec.training.label_noise
+    if not share:
+        return data
+    rng = np.random.default_rng(stream_seed(spec.seed, "label_noise"))
+
+    def noisy(split: Split) -> Split:
+        labels = splits.mislabel(split.labels.cpu().numpy(), share, rng)
+        return replace(split, labels=torch.from_numpy(labels).to(split.labels.device))
+
+    return replace(data, train=noisy(data.train), val=noisy(data.val))
+
+
+def _checkpoint(state: State) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,133 @@
+"""An experiment file to a finished sweep: find it, check it, estimate it, run it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossbench.executors import ProcessExecutor, SerialExecutor
+from lossbench.parsing import read_experiment
+from lossbench.plan import Plan, make_plan
+from lossbench.progress import Board, duration
+from lossbench.spec import SpecError, nearest
+from lossbench.store import Store, StoreError
+from lossbench.sweep import Sweep, planned_runs, stale_reasons
+
+# Seconds of a run, for an estimate before anything ran: measured once on a two-core machine with `convnet`.
+RUN_S, IMAGE_S, PIXEL_S = 0.2, 2.0e-5, 1.0e-7
+
+
+def prepare(file: Path, overrides: Sequence[str], plugin_files: Sequence[Path]) -> Plan:
+    """The checked plan of an experiment file, or of a shipped experiment by its bare name.
+
+    Raises:
+        SpecError: every mistake in it.
+    """
+    path = find_experiment(file)
+    return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
+
+
+def find_experiment(file: Path) -> Path:
+    """The file itself, or the experiment of that name that ships with lossbench."""
+    if file.exists() or file.suffix or len(file.parts) > 1:
+        return file
+    shipped = {path.stem: path for folder in _shipped_folders() for path in sorted(folder.glob("*.toml"))}
+    if file.name not in shipped:
+        raise SpecError([f"{file}: no such file or shipped experiment{nearest(file.name, shipped)}"])
+    return shipped[file.name]
+
+
+def _shipped_folders() -> list[Path]:
+    """Inside an installed package, and beside the package in a checkout."""
+    package = Path(__file__).parent
+    return [folder for folder in (package / "experiments", package.parent / "experiments") if folder.is_dir()]
+
+
+def run(plan: Plan, store: Store, *, workers: int | None, retry_failed: bool = False) -> None:
+    """Run what is missing, on one worker process a core unless told otherwise; 0 runs in this process."""
+    count = available_cores() if workers is None else workers
+    executor = ProcessExecutor(count) if count else SerialExecutor()
+    with Board() as board:
+        try:
+            Sweep(plan, store, executor, board, retry_failed=retry_failed).run()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def check_writable(*folders: Path) -> None:
+    """Make the folders and see that files can be written there; leave nothing behind where one cannot.
+
+    Raises:
+        StoreError: the first that cannot be written.
+    """
+    made: list[Path] = []
+    for folder in folders:
+        try:
+            made += [parent for parent in (folder, *folder.parents) if not parent.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            for path in sorted(made, reverse=True):
+                if path.is_dir():
+                    path.rmdir()
+            raise StoreError(f"{folder}: cannot be written: {(error.strerror or str(error)).lower()}") from error
+
+
+def describe(plan: Plan, store: Store, workers: int | None) -> str:
+    """What a run would do and about how long it would take. Nothing is run or written."""
+    experiment = plan.experiment
+    count = (available_cores() if workers is None else workers) or 1
+    lines = [f"{experiment.name}: {experiment.question}".rstrip(": ")]
+    lines += [f"  task {task.key}: {plan.train_sizes[task]} training images" for task in experiment.tasks]
+    for recipe in plan.recipes:
+        searched = ", ".join(recipe.searched) or "nothing"
+        trials = experiment.budget.trials if recipe.searched else 1
+        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} trials")
+    total, done, left_s = planned_runs(plan), _done(plan, store), _seconds_left(plan, store)
+    lines.append(f"  {experiment.budget.seeds} final seeds, with default and with tuned parameters")
+    lines.append(f"{total} planned runs, {done} of them done")
+    lines.append(f"about {duration(left_s / count)} on {count} worker{'s' if count > 1 else ''}")
+    if stale := stale_reasons(plan, store):
+        lines.append(f"{len(stale)} stored runs would be repeated")
+    return "\n".join(lines)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _done(plan: Plan, store: Store) -> int:
+    """Rows of the last plan of this experiment that are there and still valid."""
+    try:
+        rows = store.read_plan(plan.experiment.name)["rows"]
+    except StoreError:
+        return 0
+    stale = stale_reasons(plan, store)
+    return sum(row["run_id"] not in stale and store.read(row["run_id"]) is not None for row in rows)
+
+
+def _seconds_left(plan: Plan, store: Store) -> float:
+    """From the mean time of stored runs of this experiment, else from the number of images and pixels."""
+    missing = planned_runs(plan) - _done(plan, store)
+    times = _stored_seconds(plan, store)
+    if times:
+        return missing * sum(times) / len(times)
+    training = plan.experiment.training
+    per_task = [
+        RUN_S + training.epochs * size * (IMAGE_S + PIXEL_S * plan.pixels[task])
+        for task, size in plan.train_sizes.items()
+    ]
+    return missing * sum(per_task) / len(per_task)
+
+
+def _stored_seconds(plan: Plan, store: Store) -> list[float]:
+    try:
+        rows = store.read_plan(plan.experiment.name)["rows"]
+    except StoreError:
+        return []
+    records = [record for row in rows if (record := store.read(row["run_id"]))]
+    return [record["cost"]["run_wall_s"] for record in records if record.get("cost", {}).get("run_wall_s")]

@@ -1,0 +1,71 @@
+"""The built-in losses as plugins: name, search space, sampler, source. Torch is imported when one is built."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lossbench.registry import Choice, Float, Problem, loss
+
+if TYPE_CHECKING:
+    from lossbench.losses import CenterLoss, ContrastiveLoss, SoftmaxLoss, TripletLoss
+
+ON_SPHERE = (0.0, 2.0)  # distances between unit vectors
+
+
+@loss("softmax", source="cross-entropy on a linear head")
+def softmax(problem: Problem) -> SoftmaxLoss:
+    """Cross-entropy on a linear head W x + b."""
+    from lossbench.losses.softmax import SoftmaxLoss
+
+    return SoftmaxLoss(problem.num_classes, problem.embedding_dim, generator=problem.generator)
+
+
+@loss(
+    "contrastive",
+    space={
+        "pos_margin": Float(0.0, 0.5, valid=ON_SPHERE),
+        "neg_margin": Float(0.3, 1.4, valid=ON_SPHERE),
+        "miner": Choice(("all", "batch-hard")),
+    },
+    sampler="balanced",
+    weight=Float(1e-2, 10.0, log=True, valid=(0.0, math.inf)),
+    source="doi:10.1109/CVPR.2006.100, linear hinge",
+)
+def contrastive(
+    problem: Problem, *, pos_margin: float = 0.0, neg_margin: float = 1.0, miner: str = "all"
+) -> ContrastiveLoss:
+    """Linear-hinge pairs on the unit sphere."""
+    from lossbench.losses.contrastive import ContrastiveLoss
+
+    return ContrastiveLoss(pos_margin=pos_margin, neg_margin=neg_margin, miner=miner)
+
+
+@loss(
+    "triplet",
+    space={
+        "margin": Float(0.05, 1.0, valid=ON_SPHERE),
+        "miner": Choice(("all", "semi-hard", "batch-hard")),
+    },
+    sampler="balanced",
+    source="arXiv:1503.03832",
+)
+def triplet(problem: Problem, *, margin: float = 0.2, miner: str = "semi-hard") -> TripletLoss:
+    """Triplet margin loss on the unit sphere."""
+    from lossbench.losses.triplet import TripletLoss
+
+    return TripletLoss(margin=margin, miner=miner)
+
+
+@loss(
+    "center",
+    space={"alpha": Float(0.01, 1.0, log=True, valid=(0.0, 1.0))},
+    weight=Float(1e-4, 1.0, log=True, valid=(0.0, math.inf)),
+    default_weight=0.003,
+    source="doi:10.1007/978-3-319-46478-7_31",
+)
+def center(problem: Problem, *, alpha: float = 0.5) -> CenterLoss:
+    """Centre loss: half the mean squared distance to the own class's centre."""
+    from lossbench.losses.center import CenterLoss
+
+    return CenterLoss(problem.num_classes, problem.embedding_dim, alpha=alpha, generator=problem.generator)

@@ -1,0 +1,45 @@
+"""Contrastive loss with a linear hinge, from pytorch-metric-learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pytorch_metric_learning import losses, miners
+from torch import Tensor, nn
+
+from lossbench.losses.tuples import CountingReducer, take_counts, unit_distance
+
+MINERS: dict[str, Callable[[], Any]] = {
+    "all": lambda: None,
+    "batch-hard": lambda: miners.BatchHardMiner(distance=unit_distance()),
+}
+
+
+class ContrastiveLoss(nn.Module):
+    """[d - pos_margin]+ over positive and [neg_margin - d]+ over negative pairs, each averaged over its
+    non-zero terms; d is the Euclidean distance on the unit sphere.
+
+    Hadsell et al. 2006 (doi:10.1109/CVPR.2006.100) and DeepID2 square the hinge; the library does not.
+
+    Args:
+        pos_margin: distance up to which positives are left alone.
+        neg_margin: distance beyond which negatives are left alone.
+        miner: `all` pairs, or the hardest positive and negative of each anchor (`batch-hard`).
+    """
+
+    def __init__(self, *, pos_margin: float = 0.0, neg_margin: float = 1.0, miner: str = "all") -> None:
+        super().__init__()
+        self.miner = MINERS[miner]()
+        self.loss = losses.ContrastiveLoss(
+            pos_margin=pos_margin, neg_margin=neg_margin, distance=unit_distance(), reducer=CountingReducer()
+        )
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch (B, D) with labels (B,); zero where no pair is active."""
+        pairs = None if self.miner is None else self.miner(embeddings, labels)
+        return self.loss(embeddings, labels, pairs)  # type: ignore[no-any-return]
+
+    def take_tuple_counts(self) -> tuple[int, int]:
+        """(pairs formed, pairs with a non-zero loss) since the last call."""
+        return take_counts(self.loss)

@@ -1,0 +1,33 @@
+"""Softmax: cross-entropy on a linear head."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SoftmaxLoss(nn.Module):
+    """Mean cross-entropy of softmax(W x + b) against the labels, by log-sum-exp, which no logit overflows.
+
+    Args:
+        num_classes: C.
+        embedding_dim: D.
+        generator: where W is drawn from: Xavier-uniform in +-sqrt(3 / D); b starts at zero.
+    """
+
+    def __init__(self, num_classes: int, embedding_dim: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        bound = math.sqrt(3.0 / embedding_dim)
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim).uniform_(-bound, bound, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Class scores (B, C) of embeddings (B, D)."""
+        return functional.linear(embeddings, self.weight, self.bias)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch (B, D) with labels (B,)."""
+        return functional.cross_entropy(self.logits(embeddings), labels)

@@ -1,0 +1,220 @@
+"""From an experiment to run specifications: names resolved, everything checked before anything runs."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from lossbench import datasets, registry
+from lossbench.datasets import splits
+from lossbench.datasets.subset import training_samples
+from lossbench.parsing import toml_path
+from lossbench.recipes import Recipe, make_recipe, with_params
+from lossbench.registry import PluginError
+from lossbench.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
+
+TUNING_SEED = 0  # of every trial; final runs take 1, 2, 3, ...
+LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
+# The sources whose change may change a result. Orchestration and reporting are not among them.
+RESULT_CODE = (
+    "backbones",
+    "evaluation.py",
+    "execution.py",
+    "losses",
+    "metrics",
+    "sampling.py",
+    "seeding.py",
+    "training.py",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A checked experiment: what `run_spec` needs to describe any run of it.
+
+    Attributes:
+        train_sizes, pixels: training images of a task, values in one of them; for the estimate of time.
+    """
+
+    experiment: Experiment
+    recipes: tuple[Recipe, ...]
+    provenance: Mapping[Task, Provenance]
+    plugin_files: tuple[Path, ...]
+    train_sizes: Mapping[Task, int]
+    pixels: Mapping[Task, int]
+
+    @property
+    def final_seeds(self) -> range:
+        """Seeds of the final runs: none of them was used in tuning."""
+        return range(TUNING_SEED + 1, TUNING_SEED + 1 + self.experiment.budget.seeds)
+
+    def run_spec(self, task: Task, recipe: Recipe, values: Mapping[str, Value], *, seed: int, final: bool) -> RunSpec:
+        """One training run of a recipe."""
+        experiment = self.experiment
+        return RunSpec(
+            task=task,
+            backbone=experiment.backbone,
+            embedding_dim=experiment.embedding_dim,
+            terms=recipe.terms(values),
+            sampler=recipe.sampler,
+            lr=float(values["lr"]),
+            training=experiment.training,
+            seed=seed,
+            final=final,
+            provenance=self.provenance[task],
+            plugin_files=tuple(str(path) for path in self.plugin_files),
+        )
+
+    def baseline_specs(self, task: Task) -> list[tuple[str, RunSpec]]:
+        """(name, run) of the baselines: the network as initialized, and the image itself, which has no seed."""
+        specs = []
+        for name in self.experiment.baselines:
+            pixels = name == "pixels"
+            for seed in self.final_seeds[:1] if pixels else self.final_seeds:
+                spec = RunSpec(
+                    task=task,
+                    backbone="pixels" if pixels else self.experiment.backbone,
+                    embedding_dim=self.experiment.embedding_dim,
+                    terms=(),
+                    sampler="uniform",
+                    lr=0.0,
+                    training=self.experiment.training,
+                    seed=seed,
+                    final=True,
+                    provenance=self.provenance[task],
+                    plugin_files=tuple(str(path) for path in self.plugin_files),
+                )
+                specs.append((name, spec))
+        return specs
+
+
+def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path] = ()) -> Plan:
+    """Resolve every name and check every value of an experiment.
+
+    Args:
+        file: the experiment file; paths of its plugins are relative to it.
+        plugin_files: further plugin files, relative to the working directory.
+
+    Raises:
+        SpecError: every mistake found.
+    """
+    paths = tuple(file.parent / name for name in experiment.plugins) + tuple(plugin_files)
+    mistakes: list[str] = []
+    digests = []
+    for path in paths:
+        try:
+            digests.append((path.name, registry.load_file(path)))
+        except PluginError as error:
+            mistakes.append(f"plugins: {error}")
+    if mistakes:
+        raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
+    recipes, found = _recipes(experiment)
+    mistakes += found
+    mistakes += _training_mistakes(experiment.training)
+    try:
+        registry.find("backbone", experiment.backbone)
+    except PluginError as error:
+        mistakes.append(f"backbone: {error}")
+    provenance, train_sizes, pixels = {}, {}, {}
+    for position, task in enumerate(experiment.tasks):
+        try:
+            checksum, train_sizes[task], pixels[task] = _check_task(task, experiment.training)
+        except ValueError as error:
+            mistakes.append(f"{toml_path(['tasks', position])}: {error}")
+            continue
+        provenance[task] = Provenance(
+            data=checksum, code=code_digest(), plugins=tuple(sorted(digests)), libraries=library_versions()
+        )
+    if mistakes:
+        raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
+    return Plan(
+        experiment=experiment,
+        recipes=recipes,
+        provenance=provenance,
+        plugin_files=tuple(path.resolve() for path in paths),
+        train_sizes=train_sizes,
+        pixels=pixels,
+    )
+
+
+def _recipes(experiment: Experiment) -> tuple[tuple[Recipe, ...], list[str]]:
+    recipes, mistakes = [], []
+    for position, entry in enumerate(experiment.recipes):
+        try:
+            recipe = make_recipe(entry.name, entry.use, experiment.training)
+        except PluginError as error:
+            mistakes.append(f"{toml_path(['recipes', position])}: {error}")
+            continue
+        recipe, found = with_params(recipe, experiment.params.get(entry.name, {}))
+        mistakes += [f"{toml_path(['params', entry.name, name])}: {mistake}" for name, mistake in found]
+        recipes.append(recipe)
+    return tuple(recipes), mistakes
+
+
+def _training_mistakes(training: Training) -> list[str]:
+    mistakes = []
+    if training.batch_size // training.samples_per_class < 2:
+        mistakes.append(
+            f"training.batch_size: {training.batch_size} holds fewer than two classes of "
+            f"{training.samples_per_class} (training.samples_per_class)"
+        )
+    if training.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            mistakes.append("training.device: 'cuda': this torch finds no GPU; use 'cpu'")
+    return mistakes
+
+
+def _check_task(task: Task, training: Training) -> tuple[str, int, int]:
+    """The checksum of a task's data, the number of its training images and of values in an image.
+
+    Raises:
+        ValueError: unknown data set or protocol, missing data, or an impossible split.
+    """
+    source = datasets.load(task.dataset, task.input_size or training.input_size)
+    parts = splits.split(source, task.protocol)
+    train_size = len(training_samples(source, parts, task.train_classes))
+    return source.checksum, train_size, int(np.prod(source.images.shape[1:]))
+
+
+@lru_cache
+def library_versions() -> tuple[tuple[str, str], ...]:
+    """(name, version) of the libraries that compute results, read without importing them."""
+    return tuple((name, importlib.metadata.version(name)) for name in LIBRARIES)
+
+
+@lru_cache
+def code_digest() -> str:
+    """SHA-256 over the sources that affect results; comments, docstrings and layout do not count."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in RESULT_CODE:
+        place = root / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(str(path.relative_to(root)).encode())
+            digest.update(_code_of(path.read_text(encoding="utf-8")).encode())
+    return digest.hexdigest()[:16]
+
+
+def _code_of(source: str) -> str:
+    """A source without comments, docstrings and layout.
+
+    >>> _code_of("def f():\\n    'Doc.'\\n    return 1  # one") == _code_of("def f(): return 1")
+    True
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            first = body[0].value
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.unparse(tree)

@@ -1,0 +1,244 @@
+"""What an experiment file says, and what one run is: frozen, validated, hashed.
+
+`Experiment` is the file. `RunSpec` says everything about one training run and nothing about where or when
+it happens; its content hash is the `run_id`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+SCHEMA = 1  # of result and plan files
+
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+Value = float | int | str
+
+
+class SpecError(ValueError):
+    """Mistakes in an experiment, one line each: place, value, rule and nearest valid name."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, else nothing.
+
+    >>> nearest("centre", ["center", "triplet"])
+    "; did you mean 'center'?"
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class Table(BaseModel):
+    """A table of an experiment file: unknown keys are mistakes, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Task(Table):
+    """A data set under a protocol.
+
+    Attributes:
+        train_classes: train on this many of the training classes only (the same for every run).
+        input_size: edge of this task's input in pixels; absent, `training.input_size`.
+    """
+
+    dataset: Name
+    protocol: Name
+    train_classes: Annotated[Whole, Field(ge=2)] | None = None
+    input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
+
+    @property
+    def key(self) -> str:
+        """`glyphs/open-set`, and `glyphs/open-set/100` with 100 training classes."""
+        parts = [self.dataset, self.protocol]
+        return "/".join(parts if self.train_classes is None else [*parts, str(self.train_classes)])
+
+
+class RecipeEntry(Table):
+    """A recipe under a name of the experiment's own: `{ name = "weak", use = "softmax+center" }`.
+
+    A plain string is both.
+    """
+
+    name: Name
+    use: Name
+
+
+def _recipe_entry(item: Any) -> Any:
+    return {"name": item, "use": item} if isinstance(item, str) else item
+
+
+class Training(Table):
+    """One setting for every recipe of an experiment.
+
+    Attributes:
+        epochs: passes over the training split; an epoch is floor(N / batch_size) full batches.
+        batch_size: images in a batch, for every sampler.
+        samples_per_class: M of the balanced sampler.
+        optimizer: `adam` or `sgd` (with `momentum`).
+        weight_decay: on weights of the backbone and of losses; biases and one-dimensional parameters have none.
+        schedule: `constant`, `cosine` to zero, or `step` (times 0.8 at half and at four fifths of the steps).
+        label_noise: share of training and validation labels replaced by another class; test is never touched.
+        augment: `none` or `shift` (up to an eighth of the edge, edges repeated).
+        input_size: edge of the input in pixels; absent, the data set's own.
+        device: where to train; results are bit-identical on `cpu` only.
+        time_limit_s: a run that trains longer is stopped and recorded as failed.
+    """
+
+    epochs: Annotated[Whole, Field(ge=1)] = 15
+    batch_size: Annotated[Whole, Field(ge=4)] = 64
+    samples_per_class: Annotated[Whole, Field(ge=2)] = 4
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    label_noise: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    augment: Literal["none", "shift"] = "none"
+    input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    time_limit_s: Annotated[Number, Field(gt=0)] | None = None
+
+
+class Budget(Table):
+    """How much every recipe gets; the same for all.
+
+    Attributes:
+        trials: Optuna trials for each recipe, task and study; trial 0 is the default parameters.
+        seeds: final runs for each recipe and task, with seeds that tuning never saw.
+    """
+
+    trials: Annotated[Whole, Field(ge=1)] = 12
+    seeds: Annotated[Whole, Field(ge=1)] = 8
+
+
+class Experiment(Table):
+    """The experiment file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    question: str = ""
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    backbone: Name
+    embedding_dim: Annotated[Whole, Field(ge=1, le=65536)] = 32
+    recipes: Annotated[tuple[Annotated[RecipeEntry, BeforeValidator(_recipe_entry)], ...], Field(min_length=1)]
+    baselines: tuple[Literal["untrained", "pixels"], ...] = ("untrained", "pixels")
+    plugins: tuple[str, ...] = ()
+    training: Training = Training()
+    budget: Budget = Budget()
+    params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("tasks", "recipes", "baselines", "plugins")
+    @classmethod
+    def _listed_once(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        counts = Counter(_name_of(item) for item in items)
+        twice = [repr(name) for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is listed twice")
+        return items
+
+
+def _name_of(item: Any) -> str:
+    match item:
+        case Task():
+            return item.key
+        case RecipeEntry():
+            return item.name
+        case _:
+            return str(item)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One loss of a recipe with its weight and every parameter's value."""
+
+    loss: str
+    weight: float = 1.0
+    params: tuple[tuple[str, Value], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What else a result depends on: the same spec under another provenance is another run.
+
+    Attributes:
+        data: checksum of the images, labels and splits.
+        code: digest of the lossbench sources that affect results.
+        plugins: (file name, SHA-256) of every plugin file the run uses.
+        libraries: (name, version) of the libraries that compute.
+    """
+
+    data: str
+    code: str
+    plugins: tuple[tuple[str, str], ...] = ()
+    libraries: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One training run, whole: the same spec gives the same bits on every worker.
+
+    Attributes:
+        terms: the losses; none for a baseline, which is not trained.
+        sampler: `uniform` or `balanced` batches.
+        final: whether test is embedded and scored, and network and embeddings are kept.
+        plugin_files: where the plugin files of `provenance` lie; not part of the identity.
+    """
+
+    task: Task
+    backbone: str
+    embedding_dim: int
+    terms: tuple[Term, ...]
+    sampler: Literal["uniform", "balanced"]
+    lr: float
+    training: Training
+    seed: int
+    final: bool
+    provenance: Provenance
+    plugin_files: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def key(self) -> str:
+        """Hash of everything but the provenance: two runs of one key differ in code, data or libraries only."""
+        return _digest(self._identity())
+
+    @property
+    def run_id(self) -> str:
+        """Content hash, 16 hexadecimal digits."""
+        return _digest({**self._identity(), "provenance": asdict(self.provenance)})
+
+    def _identity(self) -> dict[str, Any]:
+        content = to_json(self)
+        del content["provenance"], content["plugin_files"]
+        if not self.terms:  # a baseline is not trained: how it would have been is not part of it
+            content["training"] = {"input_size": self.training.input_size, "device": self.training.device}
+        return content
+
+
+def to_json(spec: RunSpec) -> dict[str, Any]:
+    """A RunSpec as plain values for a result file."""
+    plain = {entry.name: getattr(spec, entry.name) for entry in fields(spec)}
+    plain |= {"task": spec.task.model_dump(), "training": spec.training.model_dump()}
+    plain |= {"terms": [asdict(term) for term in spec.terms], "provenance": asdict(spec.provenance)}
+    return plain
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
+
+
+def canonical(content: Mapping[str, Any]) -> str:
+    """One text for one content: sorted keys, no spaces; floats as Python prints them, which is exact."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,213 @@
+"""`runs/`: one folder a run, written whole or not at all; and the table made from it.
+
+runs/<run_id>/result.json       written last: a run without it did not finish
+runs/<run_id>/embeddings.npz    what the report draws
+runs/<run_id>/model.pt          the model at the best epoch, loadable with weights_only=True
+runs/<run_id>/audit.json        per-epoch test scores: sealed, read by one section of the report
+runs/experiments/<name>.json    the resolved plan: which run plays which role
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossbench.spec import SCHEMA, canonical
+
+ROW_COLUMNS = ["experiment", "dataset", "protocol", "recipe", "role", "trial", "seed", "run_id", "status"]
+METRIC_GROUPS = ("train", "val", "test")
+
+
+class StoreError(OSError):
+    """The runs folder cannot be used; the message is one line for the user."""
+
+
+class Store:
+    """Results on disk, by run id."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._cache: dict[str, dict[str, Any]] = {}
+
+    def folder(self, run_id: str) -> Path:
+        """Where a run's files lie."""
+        return self.root / run_id
+
+    def read(self, run_id: str) -> dict[str, Any] | None:
+        """The record of a finished run; None where there is none or it does not match its checksum."""
+        if run_id not in self._cache:
+            try:
+                record = json.loads((self.folder(run_id) / "result.json").read_bytes())
+            except (OSError, ValueError):
+                return None
+            if not _intact(record, run_id):
+                return None
+            self._cache[run_id] = record
+        return self._cache[run_id]
+
+    def write(
+        self,
+        record: Mapping[str, Any],
+        *,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        audit: Mapping[str, Any] | None = None,
+        checkpoint: bytes | None = None,
+    ) -> None:
+        """Store one run; `result.json` comes last, so that a run is there whole or not at all."""
+        folder = self.folder(record["run_id"])
+        folder.mkdir(parents=True, exist_ok=True)
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes the names for flags
+            write_whole(folder / "embeddings.npz", buffer.getvalue())
+        if audit:
+            write_whole(folder / "audit.json", _dump(audit))
+        if checkpoint is not None:
+            write_whole(folder / "model.pt", checkpoint)
+        content = _plain(record)
+        write_whole(folder / "result.json", _dump({**content, "sha256": _checksum(content)}))
+        self._cache[record["run_id"]] = content
+
+    def arrays(self, run_id: str) -> dict[str, np.ndarray]:
+        """The arrays kept for drawing; empty where there are none."""
+        path = self.folder(run_id) / "embeddings.npz"
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+
+    def audit(self, run_id: str) -> dict[str, Any]:
+        """Per-epoch test scores of a final run. For the section on bad practice only."""
+        path = self.folder(run_id) / "audit.json"
+        return json.loads(path.read_bytes()) if path.exists() else {}
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every finished run."""
+        for path in sorted(self.root.glob("*/result.json")):
+            record = self.read(path.parent.name)
+            if record is not None:
+                yield record
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Keep the resolved plan of an experiment."""
+        (self.root / "experiments").mkdir(parents=True, exist_ok=True)
+        write_whole(self.root / "experiments" / f"{plan['name']}.json", _dump(plan))
+
+    def read_plan(self, name: str) -> dict[str, Any]:
+        """The resolved plan of an experiment.
+
+        Raises:
+            StoreError: there is none of that name.
+        """
+        path = self.root / "experiments" / f"{name}.json"
+        try:
+            plan = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
+            raise StoreError(f"{self.root}: no experiment {name!r} was run here (known: {known})") from error
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: cannot be read: {error}") from error
+        if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
+            raise StoreError(f"{path}: is not a plan of schema {SCHEMA}")
+        return plan
+
+    def table(self, plan: Mapping[str, Any]) -> pd.DataFrame:
+        """One row a planned run, one column a figure; runs that are not there yet have status `missing`."""
+        return _in_order(pd.DataFrame([self._row(plan["name"], row) for row in plan["rows"]], columns=None))
+
+    def _row(self, experiment: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        record = self.read(row["run_id"])
+        flat: dict[str, Any] = {"experiment": experiment} | {key: row[key] for key in ROW_COLUMNS[1:-1]}
+        flat["status"] = "missing" if record is None else record["status"]
+        flat |= {f"param.{name}": value for name, value in row["params"].items()}
+        if record is None:
+            return flat
+        for group in METRIC_GROUPS:
+            scores = record.get("metrics", {}).get(group, {})
+            flat |= {f"{group}.{name}": value for name, value in scores.items()}
+        flat["best_epoch"] = record.get("best_epoch")
+        flat["diverged_epoch"] = record.get("diverged_epoch")
+        return flat | {f"cost.{name}": value for name, value in record.get("cost", {}).items()}
+
+
+def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """One row a run, one column a figure, units in the column names.
+
+    Args:
+        path: a `results.csv`, a report folder that holds one, or a runs folder (all its experiments).
+
+    Raises:
+        StoreError: nothing of the kind is there.
+    """
+    place = Path(path)
+    csv = place / "results.csv" if place.is_dir() else place
+    if csv.is_file():
+        return pd.read_csv(csv, dtype={"run_id": str})
+    store = Store(place)
+    tables = [store.table(store.read_plan(plan.stem)) for plan in sorted((place / "experiments").glob("*.json"))]
+    if not tables:
+        raise StoreError(f"{place}: holds neither results.csv nor the plan of an experiment")
+    return pd.concat(tables, ignore_index=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, sync it and rename it: readers see all of it or nothing."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns in the documented order, rows sorted by them."""
+    groups = ["param.", "train.", "val.", "test.", "cost."]
+    found = {group: sorted(name for name in table.columns if name.startswith(group)) for group in groups}
+    middle = [name for name in ("best_epoch", "diverged_epoch") if name in table.columns]
+    lead = found.pop("param.")
+    table = table[ROW_COLUMNS + lead + middle + [name for group in found.values() for name in group]]
+    return table.sort_values(ROW_COLUMNS, ignore_index=True)
+
+
+def _dump(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(_plain(content), indent=1, sort_keys=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: a figure that is empty is null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(record).encode()).hexdigest()
+
+
+def _intact(record: Any, run_id: str) -> bool:
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("run_id") != run_id:
+        return False
+    return bool(record.pop("sha256", None) == _checksum(record))

@@ -1,0 +1,300 @@
+"""An experiment from plan to stored results: asks the studies, feeds the executor, stores what arrives."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from lossbench.executors import WorkerDiedError
+from lossbench.plan import TUNING_SEED, Plan
+from lossbench.recipes import Recipe
+from lossbench.registry import Float, Range
+from lossbench.spec import SCHEMA, RunSpec, Task, Value, to_json
+from lossbench.store import Store, StoreError
+from lossbench.tuning import Study, export
+
+MAX_ATTEMPTS = 3
+AHEAD = 1  # calls queued for each worker beyond the one it runs, so that it never waits for the driver
+TRIAL, OTHER = 0, 1  # trials first: everything else waits for nobody
+
+Record = dict[str, Any]
+
+
+class Progress(Protocol):
+    """Who watches a sweep."""
+
+    def start(self, total: int, workers: int) -> None:
+        """Called once, before the first run, with the number of planned runs."""
+
+    def finished(self, job: Job, record: Record, *, reused: bool) -> None:
+        """Called for each planned run that is there."""
+
+    def message(self, text: str) -> None:
+        """One line worth telling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A planned run and the role it plays: one row of the results table."""
+
+    spec: RunSpec
+    recipe: str
+    role: str
+    trial: int | None
+    params: dict[str, Value] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The row of the plan file."""
+        return {
+            "dataset": self.spec.task.dataset,
+            "protocol": self.spec.task.key.partition("/")[2],
+            "recipe": self.recipe,
+            "role": self.role,
+            "trial": self.trial,
+            "seed": self.spec.seed,
+            "run_id": self.spec.run_id,
+            "params": self.params,
+        }
+
+
+def study_name(task: Task, recipe: Recipe) -> str:
+    """`glyphs/open-set softmax+center`."""
+    return f"{task.key} {recipe.name}"
+
+
+class Sweep:
+    """One execution of a plan. `run()` returns when every planned run is stored."""
+
+    def __init__(
+        self, plan: Plan, store: Store, executor: Executor, progress: Progress, *, retry_failed: bool = False
+    ) -> None:
+        self.plan, self.store, self.executor, self.progress = plan, store, executor, progress
+        self.retry_failed = retry_failed
+        self.jobs: list[Job] = []
+        self.studies: dict[str, Study] = {}
+        self._waiting: dict[str, list[Callable[[Record], None]]] = {}
+        self._queue: list[tuple[int, int, RunSpec]] = []
+        self._flying: dict[Future[Any], RunSpec] = {}
+        self._attempts: dict[str, int] = {}
+        self._order = itertools.count()
+        self._executed = 0
+
+    def run(self) -> None:
+        """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
+        self._report_stale()
+        self.progress.start(planned_runs(self.plan), getattr(self.executor, "workers", 1))
+        for task in self.plan.experiment.tasks:
+            for recipe in self.plan.recipes:
+                self._begin_study(task, recipe)
+        for task in self.plan.experiment.tasks:
+            for name, spec in self.plan.baseline_specs(task):
+                self._need([Job(spec=spec, recipe=name, role="baseline", trial=None)])
+            for recipe in self.plan.recipes:
+                self._need_finals(task, recipe, "default", 0, dict(recipe.defaults))
+        self._write_plan()
+        self._work()
+        self._write_plan()
+        database = self.store.root / "experiments" / f"{self.plan.experiment.name}.optuna.db"
+        if self._executed or not database.exists():
+            export({name: study.study for name, study in self.studies.items()}, database)
+
+    def _begin_study(self, task: Task, recipe: Recipe) -> None:
+        study = Study(recipe, self.plan.experiment.budget.trials, seed=TUNING_SEED)
+        self.studies[study_name(task, recipe)] = study
+        self._next_generation(task, study)
+
+    def _next_generation(self, task: Task, study: Study) -> None:
+        """Ask a generation; when all of it is there, tell it and go on: to the next, or to the final runs."""
+        recipe, first = study.recipe, len(study.points)
+        jobs = [
+            Job(
+                spec=self.plan.run_spec(task, recipe, values, seed=TUNING_SEED, final=False),
+                recipe=recipe.name,
+                role="trial",
+                trial=first + position,
+                params=values,
+            )
+            for position, values in enumerate(study.ask())
+        ]
+
+        def told(records: list[Record]) -> None:
+            study.tell([objective(record) for record in records])
+            if not study.done:
+                self._next_generation(task, study)
+                return
+            best = study.points.index(study.best)
+            self._need_finals(task, recipe, "final", best, study.best)
+            self._write_plan()
+
+        self._need(jobs, then=told, priority=TRIAL)
+
+    def _need_finals(self, task: Task, recipe: Recipe, role: str, trial: int, values: dict[str, Value]) -> None:
+        self._need(
+            Job(
+                spec=self.plan.run_spec(task, recipe, values, seed=seed, final=True),
+                recipe=recipe.name,
+                role=role,
+                trial=trial,
+                params=values,
+            )
+            for seed in self.plan.final_seeds
+        )
+
+    def _need(
+        self,
+        jobs: Iterable[Job],
+        *,
+        then: Callable[[list[Record]], None] = lambda records: None,
+        priority: int = OTHER,
+    ) -> None:
+        """Have these runs; call `then` with their records, in order, once all are there."""
+        jobs = list(jobs)
+        self.jobs += jobs
+        records: dict[int, Record] = {}
+
+        def arrived(position: int, record: Record, *, reused: bool) -> None:
+            records[position] = record
+            self.progress.finished(jobs[position], record, reused=reused)
+            if len(records) == len(jobs):
+                then([records[index] for index in range(len(jobs))])
+
+        for position, job in enumerate(jobs):
+            run_id = job.spec.run_id
+            record = self.store.read(run_id)
+            if record is not None and not (self.retry_failed and record["status"] == "failed"):
+                arrived(position, record, reused=True)
+                continue
+            if run_id not in self._waiting:
+                heapq.heappush(self._queue, (priority, next(self._order), job.spec))
+            self._waiting.setdefault(run_id, []).append(
+                lambda record, position=position: arrived(position, record, reused=False)  # type: ignore[misc]
+            )
+
+    def _work(self) -> None:
+        """Keep the workers fed until nothing is wanted any more."""
+        while self._queue or self._flying:
+            limit = getattr(self.executor, "workers", 1) * (1 + AHEAD)
+            while self._queue and len(self._flying) < limit:
+                _, _, spec = heapq.heappop(self._queue)
+                self._flying[self.executor.submit(_execute, spec)] = spec
+            for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
+                self._land(future, self._flying.pop(future))
+
+    def _land(self, future: Future[Any], spec: RunSpec) -> None:
+        """Store a result; send a run whose worker died again, up to three times."""
+        try:
+            record, extras = future.result()
+        except WorkerDiedError as error:
+            attempts = self._attempts[spec.run_id] = self._attempts.get(spec.run_id, 0) + 1
+            self.progress.message(f"run {spec.run_id}: {error}; attempt {attempts} of {MAX_ATTEMPTS}")
+            if attempts < MAX_ATTEMPTS:
+                heapq.heappush(self._queue, (TRIAL, next(self._order), spec))
+                return
+            record, extras = failed_record(spec, f"{error}, {attempts} times"), {}
+        self._executed += 1
+        self.store.write(record, **extras)
+        for callback in self._waiting.pop(spec.run_id):
+            callback(self.store.read(spec.run_id) or record)
+
+    def _write_plan(self) -> None:
+        self.store.write_plan(plan_document(self.plan, self.jobs))
+
+    def _report_stale(self) -> None:
+        """One line about results of the same runs under other code, data or libraries."""
+        reasons = stale_reasons(self.plan, self.store)
+        if reasons:
+            why = ", ".join(sorted({reason for found in reasons.values() for reason in found}))
+            self.progress.message(f"{len(reasons)} stored runs will be repeated: {why} changed")
+
+
+def objective(record: Record) -> float | None:
+    """What tuning maximizes: validation MAP@R on the sphere at the best epoch; None for a failed run."""
+    if record["status"] == "failed":
+        return None
+    return float(record["metrics"]["val"]["sphere.map_at_r"])
+
+
+def planned_runs(plan: Plan) -> int:
+    """Rows of the results table of a whole experiment; rows that turn out identical share one run."""
+    budget = plan.experiment.budget
+    recipes = sum((budget.trials if recipe.searched else 1) + 2 * budget.seeds for recipe in plan.recipes)
+    return sum(recipes + len(plan.baseline_specs(task)) for task in plan.experiment.tasks)
+
+
+def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
+    """The content of `runs/experiments/<name>.json`: the resolved experiment and the role of every run."""
+    experiment = plan.experiment
+    return {
+        "schema": SCHEMA,
+        "name": experiment.name,
+        "experiment": experiment.model_dump(mode="json"),
+        "recipes": [
+            {
+                "name": recipe.name,
+                "losses": [plugin.name for plugin in recipe.losses],
+                "sampler": recipe.sampler,
+                "searched": {name: _range_document(allowed) for name, allowed in recipe.searched.items()},
+                "defaults": dict(recipe.defaults),
+            }
+            for recipe in plan.recipes
+        ],
+        "planned_runs": planned_runs(plan),
+        "train_images": {task.key: size for task, size in plan.train_sizes.items()},
+        "provenance": {task.key: asdict(found) for task, found in plan.provenance.items()},
+        "rows": [job.row() for job in jobs],
+    }
+
+
+def stale_reasons(plan: Plan, store: Store) -> dict[str, list[str]]:
+    """Runs of this experiment's last plan that its current provenance no longer covers, with what changed."""
+    try:
+        rows = store.read_plan(plan.experiment.name)["rows"]
+    except StoreError:
+        return {}
+    current = {task.key: asdict(found) for task, found in plan.provenance.items()}
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        record = store.read(row["run_id"])
+        now = current.get(f"{row['dataset']}/{row['protocol']}")
+        if record is None or now is None:
+            continue
+        before = record["spec"]["provenance"]
+        changed = [part for part in now if _as_lists(now[part]) != before.get(part)]
+        if changed:
+            found[row["run_id"]] = changed
+    return found
+
+
+def failed_record(spec: RunSpec, reason: str) -> Record:
+    """The record of a run whose worker died too often."""
+    return {
+        "schema": SCHEMA,
+        "run_id": spec.run_id,
+        "key": spec.key,
+        "status": "failed",
+        "error": reason,
+        "spec": to_json(spec),
+    }
+
+
+def _execute(spec: RunSpec) -> tuple[Record, dict[str, Any]]:
+    """What a worker calls; torch is imported there, not in the driver."""
+    from lossbench.execution import execute
+
+    result = execute(spec)
+    return result.record, {"arrays": result.arrays, "audit": result.audit, "checkpoint": result.checkpoint}
+
+
+def _range_document(allowed: Range) -> dict[str, Any]:
+    if isinstance(allowed, Float):
+        return {"low": allowed.low, "high": allowed.high, "log": allowed.log}
+    return {"options": list(allowed.options)}
+
+
+def _as_lists(value: Any) -> Any:
+    """Tuples as JSON has them."""
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value

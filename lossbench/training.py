@@ -1,0 +1,225 @@
+"""The one training loop, the same for every recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lossbench.cost import Clock
+from lossbench.sampling import batch_plan
+from lossbench.seeding import stream
+from lossbench.spec import RunSpec, Training
+
+State = dict[str, dict[str, Tensor]]
+
+
+class TimeLimitError(RuntimeError):
+    """A run trained longer than the experiment allows."""
+
+
+@dataclass(slots=True)
+class WeightedLoss:
+    """A term of the recipe, built: `total = sum of weight * module(embeddings, labels)`."""
+
+    name: str
+    weight: float
+    module: nn.Module
+
+
+@dataclass(slots=True)
+class Model:
+    """What is trained: the network and the modules of the losses."""
+
+    network: nn.Module
+    losses: list[WeightedLoss]
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Every module by a stable name."""
+        return {"network": self.network} | {f"loss.{term.name}": term.module for term in self.losses}
+
+    def train(self, mode: bool) -> None:
+        """Put every part into training or evaluation mode."""
+        for part in self.parts().values():
+            part.train(mode)
+
+    def state(self) -> State:
+        """A copy of every parameter and buffer."""
+        return {
+            name: {key: value.detach().clone() for key, value in part.state_dict().items()}
+            for name, part in self.parts().items()
+        }
+
+    def load(self, state: State) -> None:
+        """Put a state back."""
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+
+    def is_finite(self) -> bool:
+        """Whether every floating-point parameter and buffer is finite."""
+        values = [value for part in self.parts().values() for value in part.state_dict().values()]
+        return all(bool(value.isfinite().all()) for value in values if value.is_floating_point())
+
+
+@dataclass(slots=True)
+class History:
+    """What training recorded.
+
+    Attributes:
+        curves: one value an epoch, epoch 0 (untrained) first; NaN where there is none.
+        best_epoch: the epoch of the highest validation score, the first of equals.
+        best_state: the model at that epoch.
+        steps, images: optimizer steps taken and images seen.
+        diverged_epoch: the epoch that ended with a value that is not finite, if any.
+    """
+
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best_state: State = field(default_factory=dict)
+    steps: int = 0
+    images: int = 0
+    diverged_epoch: int | None = None
+
+    def record(self, **values: float) -> None:
+        """Append one epoch to the curves."""
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+
+def train(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    spec: RunSpec,
+    clock: Clock,
+    validate: Callable[[int], dict[str, float] | None],
+) -> History:
+    """Train for `spec.training.epochs` epochs and remember the best by `validate`'s `val_map_at_r`.
+
+    Args:
+        images: (N, C, H, W) uint8 of the training split.
+        labels: (N,) int64 in 0..C-1.
+        validate: scores the model after an epoch; None where its embeddings are not finite.
+
+    Raises:
+        TimeLimitError: more than `time_limit_s` seconds of training.
+    """
+    settings = spec.training
+    order, augment = stream(spec.seed, "order"), stream(spec.seed, "augment")
+    optimizer = make_optimizer(model, settings, spec.lr)
+    steps_per_epoch = max(1, len(labels) // settings.batch_size)
+    scheduler = make_scheduler(optimizer, settings, steps_per_epoch * settings.epochs)
+    history = History()
+    _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
+    clock.lap("evaluation")
+
+    for epoch in range(1, settings.epochs + 1):
+        plan = batch_plan(
+            spec.sampler,
+            labels,
+            batch_size=settings.batch_size,
+            samples_per_class=settings.samples_per_class,
+            generator=order,
+        )
+        model.train(True)
+        sums = torch.zeros(len(model.losses) + 1, device=images.device)  # read once an epoch
+        for indices in plan:
+            batch, batch_labels = to_input(images[indices]), labels[indices]
+            if settings.augment == "shift":
+                batch = shift(batch, augment)
+            clock.lap("sampling")
+            embeddings = model.network(batch)
+            clock.lap("forward")
+            total, values = combine(model.losses, embeddings, batch_labels)
+            clock.lap("loss")
+            optimizer.zero_grad()
+            total.backward()
+            clock.lap("backward")
+            optimizer.step()
+            scheduler.step()
+            sums += torch.stack([total.detach(), *values])
+            clock.lap("optimizer")
+        history.steps += len(plan)
+        history.images += plan.numel()
+        if settings.time_limit_s is not None and clock.training_s > settings.time_limit_s:
+            raise TimeLimitError(f"trained longer than {settings.time_limit_s:g} s (training.time_limit_s)")
+        model.train(False)
+        means = (sums / len(plan)).tolist()
+        scores = validate(epoch) if math.isfinite(means[0]) and model.is_finite() else None
+        facts = {"loss": means[0], "coverage": len(plan.unique()) / len(labels), "wall_s": clock.training_s}
+        facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means[1:], strict=True)}
+        clock.lap("evaluation")
+        if not _keep(history, model, epoch, scores, facts):
+            break
+    return history
+
+
+def combine(losses: list[WeightedLoss], embeddings: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The weighted sum of the terms and the value of each; a term of weight 0 moves its state only."""
+    total = embeddings.new_zeros(())
+    values = []
+    for term in losses:
+        value = term.module(embeddings, labels)
+        values.append(value.detach())
+        if term.weight:
+            total = total + term.weight * value
+    return total, values
+
+
+def to_input(images: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) to float32 in [-1, 1): (x - 127.5) / 128, as the authors of centre loss scale."""
+    return images.float().sub_(127.5).div_(128.0)
+
+
+def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Move each image by up to an eighth of its edge in both directions; edges are repeated."""
+    height, width = images.shape[-2:]
+    reach = max(1, height // 8)
+    padded = functional.pad(images, (reach, reach, reach, reach), mode="replicate")
+    offsets = torch.randint(0, 2 * reach + 1, (2, len(images), 1), generator=generator)
+    rows = (torch.arange(height) + offsets[0]).unsqueeze(2).to(images.device)
+    columns = (torch.arange(width) + offsets[1]).unsqueeze(1).to(images.device)
+    batch = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+    return padded[batch, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.Optimizer:
+    """One optimizer over network and losses; weight decay only on parameters of two or more dimensions."""
+    params = [param for part in model.parts().values() for param in part.parameters()]
+    groups: list[dict[str, Any]] = [
+        {"params": [param for param in params if param.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [param for param in params if param.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=lr, fused=True)
+    return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, settings: Training, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The factor on the learning rate at each step."""
+    factors: dict[str, Callable[[int], float]] = {
+        "constant": lambda step: 1.0,
+        "cosine": lambda step: 0.5 * (1.0 + math.cos(math.pi * min(step, steps) / steps)),
+        "step": lambda step: 0.8 ** ((step >= 0.5 * steps) + (step >= 0.8 * steps)),
+    }
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors[settings.schedule])
+
+
+def _keep(history: History, model: Model, epoch: int, scores: dict[str, float] | None, facts: dict[str, float]) -> bool:
+    """Record an epoch; False where it diverged."""
+    if scores is None:
+        history.diverged_epoch = epoch
+        return False
+    history.record(epoch=epoch, **facts, **scores)
+    if scores["val_map_at_r"] > history.best_score:
+        history.best_epoch, history.best_score = epoch, scores["val_map_at_r"]
+        history.best_state = model.state()
+    return True
