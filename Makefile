@@ -1,0 +1,43 @@
+# Thin: every target is one or two commands. `make ablation` and `make test` need nothing but Python, git and make.
+PYTHON ?= python3
+# Where the CPU build of torch lies, so that no multi-gigabyte accelerator build is pulled in.
+# For a GPU: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu128
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# More arguments for `lossbench run`: make ablation ARGS="--set budget.trials=2"
+ARGS ?=
+
+BIN := .venv/bin
+DONE := .venv/.installed
+SMOKE := --set name=smoke --set budget.trials=2 --set budget.seeds=2 --set training.epochs=2
+
+.PHONY: setup ablation report smoke check test bench
+
+setup: $(DONE)
+
+$(DONE): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "lossbench needs Python 3.11 to 3.13; name one: make setup PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --retries 0 -c constraints.txt --extra-index-url $(TORCH_INDEX) torch 2>/dev/null \
+		|| $(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e . -r requirements-dev.txt
+	@touch $@
+
+ablation: $(DONE)
+	$(BIN)/lossbench run experiments/ablation.toml $(ARGS)
+
+report: $(DONE)
+	$(BIN)/lossbench report ablation
+
+smoke: $(DONE)
+	$(BIN)/lossbench run experiments/ablation.toml $(SMOKE) $(ARGS)
+
+check: $(DONE)
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	$(BIN)/pytest -n auto -m "not slow"
+
+test: $(DONE)
+	$(BIN)/pytest -n auto
+
+bench: $(DONE)
+	$(BIN)/python -m benchmarks
