@@ -41,31 +41,31 @@ def balanced_plan(
 ) -> Tensor:
     """P = min(C, batch_size / M) classes in each batch, batch_size / P samples of each.
 
-    Classes come in shuffled rounds, so that all are met about equally often and none twice in a batch; within
-    a class the samples come from one random order that wraps around, so that a class smaller than its share
-    is sampled with replacement.
+    Where P does not divide the batch, the first classes give one sample more, so that every sampler fills its
+    batches. Classes come in shuffled rounds: all are met about equally often and none twice in a batch. Within
+    a class the samples come from one random order that wraps around, so that a class smaller than its share is
+    sampled with replacement.
 
     Args:
         labels: (N,) int64, any values.
 
     Returns:
-        (steps, P * (batch_size // P)) int64 sample indices.
+        (steps, batch_size) int64 sample indices.
     """
     _, dense, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     classes = max(1, min(len(counts), batch_size // samples_per_class))
-    per_class = batch_size // classes
     per_round = len(counts) // classes
     rounds = -(-steps // per_round)
     order = torch.rand(rounds, len(counts), generator=generator).argsort(dim=1)
     # A round leaves out the classes that would not fill its last batch.
     chosen = order[:, : per_round * classes].reshape(-1, classes)[:steps]
+    wanted = chosen[:, torch.arange(batch_size) % classes]
 
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[dense[shuffled].argsort(stable=True)]
     first = counts.cumsum(0) - counts
-    earlier = _earlier_occurrences(chosen.flatten()).view(steps, classes, 1)
-    turn = (earlier * per_class + torch.arange(per_class)) % counts[chosen].unsqueeze(2)
-    return by_class[first[chosen].unsqueeze(2) + turn].view(steps, -1)
+    turn = _earlier_occurrences(wanted.flatten()).view_as(wanted) % counts[wanted]
+    return by_class[first[wanted] + turn]
 
 
 def _earlier_occurrences(values: Tensor) -> Tensor:

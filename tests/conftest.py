@@ -1,25 +1,8 @@
-"""What several test files share."""
+"""What all tests share: one thread, and a cache that outlives no test run but is shared by its workers."""
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
-from typing import Any
 
-import pytest
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-ROOT = Path(__file__).parents[1]
-
-
-def _golden_file() -> Path:
-    return Path(os.environ.get("LOSSBENCH_GOLDEN", ROOT.parent / "shared" / "golden" / "metrics.json"))
-
-
-def golden_cases() -> list[Any]:
-    """The reference cases as parameters; one skipped parameter where the file is absent."""
-    if not _golden_file().is_file():
-        reason = "set LOSSBENCH_GOLDEN to the file of reference values"
-        return [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
-    return [pytest.param(case, id=f"case{number}") for number, case in enumerate(json.loads(_golden_file().read_text()))]
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import golden_cases
+from golden import golden_cases
 
 from lossbench.losses import ContrastiveLoss, SoftmaxLoss, TripletLoss
 

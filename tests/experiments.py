@@ -1,0 +1,53 @@
+"""Small real experiments for tests: digits, a few epochs, in this process or in workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lossbench import launch
+from lossbench.executors import SerialExecutor
+from lossbench.plan import Plan
+from lossbench.spec import RunSpec
+from lossbench.store import Store
+from lossbench.sweep import Sweep
+
+ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"
+DIGITS = 'tasks=[{dataset="digits", protocol="closed-set"}]'
+DIGITS_OPEN = 'tasks=[{dataset="digits", protocol="open-set"}]'
+TINY = (DIGITS, "training.epochs=2", "budget.trials=2", "budget.seeds=2", "embedding_dim=4")
+
+
+class Quiet:
+    """Progress that only remembers."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.reused = self.executed = self.total = 0
+
+    def start(self, total: int, workers: int) -> None:
+        self.total = total
+
+    def finished(self, job: Any, record: Any, *, reused: bool) -> None:
+        self.reused += reused
+        self.executed += not reused
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def tiny_plan(*overrides: str, plugins: tuple[Path, ...] = ()) -> Plan:
+    return launch.prepare(ABLATION, [*TINY, *overrides], plugins)
+
+
+def run_spec(recipe: str = "softmax", *overrides: str, seed: int = 1, final: bool = True, **values: Any) -> RunSpec:
+    """One run of a recipe at its default parameters but for `values`."""
+    plan = tiny_plan(f'recipes=["{recipe}"]', *overrides)
+    params = {**plan.recipes[0].defaults, **{key.replace("lambda_", "lambda"): v for key, v in values.items()}}
+    return plan.run_spec(plan.experiment.tasks[0], plan.recipes[0], params, seed=seed, final=final)
+
+
+def sweep(plan: Plan, runs: Path, executor: Any = None, **options: Any) -> tuple[Store, Quiet]:
+    store, progress = Store(runs), Quiet()
+    Sweep(plan, store, executor or SerialExecutor(), progress, **options).run()
+    return store, progress

@@ -1,0 +1,188 @@
+"""The command line as a user meets it: one line for every mistake, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from experiments import ABLATION, TINY
+
+from lossbench.cli import main
+
+CIRCLE = ABLATION.parent / "plugins" / "circle.py"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_help_answers_without_heavy_imports():
+    code = (
+        "import sys; from lossbench.cli import main\n"
+        "for arguments in (['--help'], ['run', '--help'], ['list']):\n"
+        "    try: main(arguments)\n"
+        "    except SystemExit: pass\n"
+        "print([name for name in ('torch', 'pandas', 'scipy', 'optuna', 'sklearn', 'matplotlib', 'numpy') "
+        "if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "softmax" in done.stdout
+
+
+SET_MISTAKES = [
+    ("training.epoch=3", ["training.epoch: unknown key; did you mean 'epochs'?"]),
+    ("epoch=3", ["epoch: unknown key"]),
+    ('training.epochs="many"', ["training.epochs: 'many': input should be a valid integer"]),
+    ("training.epochs=1.5", ["training.epochs: 1.5: input should be a valid integer"]),
+    ("training.epochs=true", ["training.epochs: True: input should be a valid integer"]),
+    ("training.epochs=0", ["training.epochs: 0: input should be greater than or equal to 1"]),
+    ("training.optimizer=adm", ["training.optimizer: 'adm' is not 'adam' or 'sgd'; did you mean 'adam'?"]),
+    ("budget=3", ["budget: 3 is not a table"]),
+    ("training.epochs.x=1", ["--set training.epochs.x=1: 'epochs' is not a table"]),
+    ("nothing", ["--set nothing: is not key=value"]),
+    ("recipes=[]", ["recipes: must not be empty"]),
+    ('recipes=["softmax", "softmax"]', ["recipes: 'softmax' is listed twice"]),
+    ('recipes=["softmx"]', ["recipes[0]: unknown loss 'softmx'; did you mean 'softmax'?"]),
+    ('recipes=["softmax@balance"]', ["recipes[0]: unknown sampler 'balance'; did you mean 'balanced'?"]),
+    ("recipes=[3]", ["recipes[0]: 3 is not a table"]),
+    ("backbone=convnt", ["backbone: unknown backbone 'convnt'; did you mean 'convnet'?"]),
+    ("tasks=[]", ["tasks: must not be empty"]),
+    ('tasks=[{dataset="digits"}]', ["tasks[0].protocol: is required"]),
+    ('tasks=[{dataset="digit", protocol="closed-set"}]', ["tasks[0]: unknown dataset 'digit'; did you mean 'digits'?"]),
+    ('tasks=[{dataset="digits", protocol="closed"}]', ["tasks[0]: digits: protocol 'closed' is not offered"]),
+    (
+        'tasks=[{dataset="digits", protocol="closed-set", train_classes=11}]',
+        ["tasks[0]: train_classes: 11 is more than the 10 training classes"],
+    ),
+    ("training.batch_size=3", ["training.batch_size: 3: input should be greater than or equal to 4"]),
+    ("training.batch_size=6", ["training.batch_size: 6 holds fewer than two classes of 4"]),
+    ('params."softmax+center".alpha=1.7', ['params."softmax+center".alpha: 1.7 is outside [0, 1]']),
+    ('params."softmax+center".alpa=1', ['params."softmax+center".alpa: unknown parameter; did you mean \'alpha\'?']),
+    ('params."softmax+center".alpha={low=1, high=0}', ["low must not exceed high"]),
+    ("params.triplet.miner=hard", ["params.triplet.miner: 'hard' is not one of all, semi-hard, batch-hard"]),
+    ("params.softmax=3", ["params.softmax: 3 is not a table"]),
+    ('plugins=["nowhere.py"]', ["plugins: plugin", "nowhere.py: No such file"]),
+    ('name="a/b"', ["name: 'a/b'"]),
+    ("embedding_dim=0", ["embedding_dim: 0"]),
+    ("training.device=cuda", ["training.device: 'cuda': this torch finds no GPU"]),
+]
+
+
+@pytest.mark.parametrize(("override", "expected"), SET_MISTAKES, ids=[override for override, _ in SET_MISTAKES])
+def test_a_mistake_is_one_line_with_status_2_and_nothing_written(folder, override, expected):
+    if "cuda" in override and __import__("torch").cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    result = run("run", ABLATION, "--set", override)
+    assert result.exit_code == 2
+    lines = result.output.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("lossbench: error: ")
+    for part in expected:
+        assert part in lines[0]
+    assert list(folder.iterdir()) == []
+
+
+FILE_MISTAKES = [
+    (None, "no such file"),
+    (b"\xff\xfe\x00", "is not UTF-8 text"),
+    (b"name = ", "is not TOML"),
+    (b"a = 1\na = 2", "is not TOML"),
+    (b"", "name: is required"),
+]
+
+
+@pytest.mark.parametrize(("content", "expected"), FILE_MISTAKES)
+def test_an_unreadable_file_is_one_clear_line(folder, content, expected):
+    if content is not None:
+        (folder / "x.toml").write_bytes(content)
+    result = run("run", "x.toml")
+    assert result.exit_code == 2
+    assert expected in result.output
+    assert "Traceback" not in result.output
+    assert len(list(folder.iterdir())) == (content is not None)
+
+
+def test_all_mistakes_come_at_once(folder):
+    result = run("run", ABLATION, "--set", "backbone=no", "--set", 'recipes=["no"]', "--set", "params.triplet.lr=-1")
+    assert result.exit_code == 2
+    assert len(result.output.splitlines()) == 2
+    result = run("run", ABLATION, "--set", "embedding_dim=x", "--set", "training.epochs=0", "--set", "colour=red")
+    assert len(result.output.splitlines()) == 3
+
+
+def test_folders_that_cannot_be_written_are_named_and_nothing_is_left(folder):
+    (folder / "occupied").write_text("a file")
+    result = run("run", ABLATION, "--reports", "occupied/reports")
+    assert result.exit_code == 2
+    assert "occupied/reports: cannot be written" in result.output
+    assert [path.name for path in folder.iterdir()] == ["occupied"]
+
+
+def test_a_report_of_nothing_says_what_is_known(folder):
+    result = run("report", "ablation")
+    assert result.exit_code == 2
+    assert "no experiment 'ablation' was run here" in result.output
+
+
+def test_the_worked_plugin_runs_from_the_command_line_to_the_report(folder):
+    arguments = ["run", ABLATION, "--plugin", CIRCLE, "--workers", "1"]
+    for value in (*TINY, 'recipes=["softmax", "circle"]'):
+        arguments += ["--set", value]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert Path(result.output.splitlines()[-1].split()[-1]).name == "index.html"
+    report = folder / "reports" / "ablation"
+    assert {"index.html", "report.md", "results.csv", "results.json"} <= {path.name for path in report.iterdir()}
+    assert "circle" in (report / "report.md").read_text()
+    json.loads((report / "results.json").read_text())
+    plan = json.loads((folder / "runs/experiments/ablation.json").read_text())
+    assert {row["recipe"] for row in plan["rows"]} == {"softmax", "circle", "untrained", "pixels"}
+    first = (report / "results.csv").read_text()
+    again = run(*arguments)
+    assert again.exit_code == 0
+    assert (report / "results.csv").read_text() == first
+
+
+def test_score_gives_the_figures_of_embeddings_from_elsewhere(folder):
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    np.savez("points.npz", embeddings=rng.normal(size=(40, 3)) + labels[:, None], labels=labels)
+    result = run("score", "points.npz")
+    assert result.exit_code == 0, result.output
+    assert "map_at_r" in result.output
+    assert "intra_inter_ratio" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"points": np.zeros((3, 2))}, "has no array 'embeddings'"),
+        ({"embeddings": np.zeros((3, 2)), "labels": np.zeros(2, dtype=int)}, "labels"),
+        ({"embeddings": np.full((4, 2), np.nan), "labels": np.array([0, 0, 1, 1])}, "embeddings"),
+    ],
+)
+def test_score_names_what_is_wrong_with_a_file(folder, arrays, expected):
+    np.savez("points.npz", **arrays)
+    result = run("score", "points.npz")
+    assert result.exit_code == 2
+    assert expected in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_score_reads_no_pickle(folder):
+    np.savez("points.npz", embeddings=np.array([{"a": 1}], dtype=object), labels=np.zeros(1, dtype=int))
+    result = run("score", "points.npz")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output

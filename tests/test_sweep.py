@@ -1,0 +1,324 @@
+"""Sweeps: equal budgets, resuming by replay, sharing, dying workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import optuna
+import pytest
+from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
+
+from lossbench import launch, load_results
+from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
+from lossbench.spec import SpecError
+from lossbench.store import Store
+from lossbench.sweep import Sweep, planned_runs, stale_reasons
+from lossbench.tuning import GENERATION, Study
+
+FAST = ("training.epochs=1", "budget.trials=5", 'recipes=["softmax", "softmax+center"]')
+
+
+def figures(store, plan):
+    """The results table without what it cost."""
+    table = store.table(store.read_plan(plan.experiment.name))
+    return table.drop(columns=[name for name in table if name.startswith("cost.")])
+
+
+class FailingExecutor(SerialExecutor):
+    """Loses the worker of the first `deaths` calls of every run."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.calls = deaths, {}
+
+    def submit(self, fn, spec):
+        self.calls[spec.run_id] = self.calls.get(spec.run_id, 0) + 1
+        if self.calls[spec.run_id] <= self.deaths:
+            future: Future = Future()
+            future.set_exception(WorkerDiedError("its worker died (exit code -9)"))
+            return future
+        return super().submit(fn, spec)
+
+
+class StoppingExecutor(SerialExecutor):
+    """Runs `limit` calls, then behaves like Ctrl-C."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def submit(self, fn, spec):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().submit(fn, spec)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    plan = tiny_plan(*FAST)
+    store, progress = sweep(plan, tmp_path_factory.mktemp("runs"))
+    return plan, store, progress
+
+
+def test_every_planned_row_is_there_once(finished):
+    plan, store, progress = finished
+    table = figures(store, plan)
+    assert len(table) == planned_runs(plan) == progress.total
+    assert set(table["status"]) == {"ok"}
+    counts = table.groupby(["recipe", "role"]).size()
+    for recipe in ("softmax", "softmax+center"):
+        assert counts[recipe].to_dict() == {"trial": 5, "default": 2, "final": 2}
+    assert counts["pixels"].to_dict() == {"baseline": 1}
+    assert counts["untrained"].to_dict() == {"baseline": 2}
+
+
+def test_trials_are_sealed_from_test_and_final_seeds_are_fresh(finished):
+    plan, store, _ = finished
+    table = figures(store, plan)
+    trials = table[table["role"] == "trial"]
+    assert trials.filter(like="test.").isna().all(axis=None)
+    assert set(trials["seed"]).isdisjoint(set(table[table["role"] == "final"]["seed"]))
+
+
+def test_trial_zero_is_the_default_and_final_runs_follow_the_best_trial(finished):
+    plan, store, _ = finished
+    table = figures(store, plan)
+    for recipe in plan.recipes:
+        rows = table[table["recipe"] == recipe.name]
+        trials = rows[rows["role"] == "trial"].set_index("trial")
+        for name, value in recipe.defaults.items():
+            assert trials.loc[0, f"param.{name}"] == value
+            assert set(rows[rows["role"] == "default"][f"param.{name}"]) == {value}
+        best = trials["val.sphere.map_at_r"].idxmax()
+        finals = rows[rows["role"] == "final"]
+        assert set(finals["trial"]) == {best}
+        assert set(finals["param.lr"]) == {trials.loc[best, "param.lr"]}
+
+
+def test_running_again_runs_nothing(finished):
+    plan, store, _ = finished
+    again, progress = sweep(plan, store.root, FailingExecutor(deaths=99))
+    assert progress.executed == 0
+    assert progress.reused == planned_runs(plan)
+    assert figures(again, plan).equals(figures(store, plan))
+
+
+@pytest.mark.parametrize("after", [1, 4, 9])
+def test_going_on_after_an_interruption_gives_the_undisturbed_results(finished, tmp_path, after):
+    plan, undisturbed, _ = finished
+    with pytest.raises(KeyboardInterrupt):
+        sweep(plan, tmp_path, StoppingExecutor(after))
+    store, progress = sweep(plan, tmp_path)
+    assert progress.reused >= after - 1
+    assert figures(store, plan).equals(figures(undisturbed, plan))
+
+
+def test_worker_processes_give_the_bits_of_the_serial_run(finished, tmp_path):
+    plan, serial, _ = finished
+    executor = ProcessExecutor(2)
+    try:
+        store, _ = sweep(plan, tmp_path, executor)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+    assert figures(store, plan).equals(figures(serial, plan))
+
+
+def test_a_run_whose_worker_dies_is_tried_again_and_given_up_after_three_times(tmp_path):
+    plan = tiny_plan("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax"]')
+    _, progress = sweep(plan, tmp_path / "twice", FailingExecutor(deaths=2))
+    assert any("attempt 2 of 3" in message for message in progress.messages)
+    store, _ = sweep(plan, tmp_path / "always", FailingExecutor(deaths=3))
+    table = figures(store, plan)
+    assert set(table["status"]) == {"failed"}
+    again, progress = sweep(plan, tmp_path / "always", retry_failed=True)
+    assert set(figures(again, plan)["status"]) == {"ok"}
+
+
+def test_a_failed_trial_counts_and_the_rest_goes_on(tmp_path):
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(
+        "from lossbench import loss\n@loss('broken')\ndef broken(problem):\n    raise RuntimeError('no such luck')\n"
+    )
+    plan = tiny_plan("training.epochs=1", "budget.seeds=1", 'recipes=["broken", "softmax"]', plugins=(plugin,))
+    store, _ = sweep(plan, tmp_path / "runs")
+    table = figures(store, plan).set_index("recipe")
+    assert set(table.loc["broken", "status"]) == {"failed"}
+    assert set(table.loc["softmax", "status"]) == {"ok"}
+    record = store.read(table.loc["broken", "run_id"].iloc[0])
+    assert record["error"] == "RuntimeError: no such luck"
+
+
+def test_a_recipe_with_nothing_to_tune_has_one_trial_and_shares_its_runs(tmp_path):
+    plan = tiny_plan('recipes=["softmax"]', "params.softmax.lr=0.002", "training.epochs=1")
+    store, progress = sweep(plan, tmp_path)
+    table = figures(store, plan)
+    finals, defaults = table[table["role"] == "final"], table[table["role"] == "default"]
+    assert (table["role"] == "trial").sum() == 1
+    assert list(finals["run_id"]) == list(defaults["run_id"])
+
+
+def test_experiments_share_runs(finished, tmp_path):
+    plan, store, _ = finished
+    other = tiny_plan(*FAST, "name=other", "budget.seeds=3")
+    _, progress = sweep(other, store.root)
+    assert progress.executed == 2 * 2 + 1  # one more seed, default and tuned, and one untrained network
+
+
+def test_a_damaged_result_is_run_again(finished, tmp_path):
+    plan = tiny_plan("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax"]')
+    store, _ = sweep(plan, tmp_path)
+    reference = figures(store, plan)
+    victim = store.folder(reference["run_id"].iloc[-1]) / "result.json"
+    victim.write_text(victim.read_text().replace('"ok"', '"collapsed"'))
+    other = store.folder(reference["run_id"].iloc[0]) / "result.json"
+    other.write_bytes(other.read_bytes()[:100])
+    again, progress = sweep(plan, tmp_path)
+    assert progress.executed == 2
+    assert figures(again, plan).equals(reference)
+
+
+def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkeypatch):
+    plan, kept, _ = finished
+    store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
+    monkeypatch.setattr("lossbench.plan.code_digest", lambda: "other")
+    changed = tiny_plan(*FAST)
+    assert changed.run_spec(
+        changed.experiment.tasks[0], changed.recipes[0], changed.recipes[0].defaults, seed=1, final=True
+    ).run_id not in {row["run_id"] for row in store.read_plan("ablation")["rows"]}
+    stale = stale_reasons(changed, Store(store.root))
+    assert stale
+    assert set(map(tuple, stale.values())) == {("code",)}
+    progress = Quiet()
+    with pytest.raises(KeyboardInterrupt):
+        Sweep(changed, Store(store.root), StoppingExecutor(0), progress).run()
+    assert progress.messages == [f"{len(stale)} stored runs will be repeated: code changed"]
+
+
+def test_the_studies_open_in_optuna(finished):
+    plan, store, _ = finished
+    path = store.root / "experiments" / "ablation.optuna.db"
+    study = optuna.load_study(study_name="digits/closed-set softmax+center", storage=f"sqlite:///{path}")
+    assert len(study.trials) == 5
+    table = figures(store, plan)
+    rows = table[(table["recipe"] == "softmax+center") & (table["role"] == "trial")].sort_values("trial")
+    assert [trial.value for trial in study.trials] == list(rows["val.sphere.map_at_r"])
+
+
+def test_load_results_reads_a_runs_folder(finished):
+    plan, store, _ = finished
+    table = load_results(store.root)
+    assert {"ablation"} <= set(table["experiment"])
+    assert {"test.sphere.map_at_r", "test.euclidean.intra_inter_ratio", "cost.train_wall_s", "param.lambda"} <= set(table)
+
+
+def test_a_study_is_a_function_of_its_results():
+    recipe = tiny_plan('recipes=["softmax+center"]').recipes[0]
+    first, second = Study(recipe, 10, seed=0), Study(recipe, 10, seed=0)
+    while not first.done:
+        asked = first.ask()
+        assert second.ask() == asked
+        assert len(asked) <= GENERATION
+        scores = [-abs(float(point["lambda"]) - 0.01) for point in asked]
+        first.tell(scores)
+        second.tell(scores)
+    assert len(first.points) == 10
+    assert first.best == max(first.points, key=lambda point: -abs(float(point["lambda"]) - 0.01))
+
+
+def test_failed_trials_are_told_and_never_best():
+    recipe = tiny_plan('recipes=["softmax"]').recipes[0]
+    study = Study(recipe, 4, seed=0)
+    study.ask()
+    study.tell([None, 0.1, None, 0.3])
+    assert study.best == study.points[3]
+    lost = Study(recipe, 1, seed=0)
+    lost.ask()
+    lost.tell([None])
+    assert lost.best == recipe.defaults
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+def wait_until(condition, seconds=60):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_concerns_its_own_call_only():
+    executor = ProcessExecutor(2)
+    try:
+        other = executor.submit(os.getpid).result()
+        dead = executor.submit(os._exit, 7)
+        with pytest.raises(WorkerDiedError, match="exit code 7"):
+            dead.result()
+        pids = {executor.submit(os.getpid).result() for _ in range(6)}
+        assert other in pids or len(pids) <= 2
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(divmod, 1, 0).result()
+    finally:
+        executor.shutdown(wait=False)
+
+
+def test_workers_end_with_their_driver():
+    code = (
+        "import time, os\nfrom lossbench.executors import ProcessExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessExecutor(1)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    pool.submit(time.sleep, 600)\n"
+        "    time.sleep(600)\n"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    worker = int(driver.stdout.readline())
+    assert alive(worker)
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: not alive(worker))
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_loses_nothing(tmp_path):
+    command = [sys.executable, "-m", "lossbench", "run", str(ABLATION), "--workers", "1"]
+    command += ["--runs", str(tmp_path / "runs"), "--reports", str(tmp_path / "reports")]
+    for value in (*TINY, 'recipes=["softmax"]', "training.epochs=1"):
+        command += ["--set", value]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(list((tmp_path / "runs").glob("*/result.json"))) >= 2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").glob("*/result.json")}
+    subprocess.run(command, check=True, capture_output=True)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert json.loads((tmp_path / "runs/experiments/ablation.json").read_text())["name"] == "ablation"
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = launch.prepare(ABLATION, [DIGITS], [])
+    text = launch.describe(plan, Store(tmp_path / "runs"), 2)
+    assert f"{planned_runs(plan)} planned runs, 0 of them done" in text
+    assert "on 2 workers" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shipped_experiments_are_found_by_name():
+    assert launch.find_experiment(Path("ablation")).name == "ablation.toml"
+    with pytest.raises(SpecError, match="did you mean 'ablation'"):
+        launch.find_experiment(Path("ablatoin"))

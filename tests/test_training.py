@@ -1,0 +1,228 @@
+"""What the training loop promises, on real runs over digits."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from experiments import DIGITS_OPEN, run_spec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lossbench import datasets
+from lossbench.execution import build, execute, task_data
+from lossbench.sampling import balanced_plan, uniform_plan
+from lossbench.seeding import stream
+from lossbench.spec import Training
+from lossbench.training import make_optimizer, make_scheduler, shift
+
+
+def without_cost(record):
+    return {key: value for key, value in record.items() if key not in ("cost", "spec", "run_id", "key")} | {
+        "curves": {name: curve for name, curve in record["curves"].items() if name != "wall_s"}
+    }
+
+
+def same(left, right):
+    """Equal to the bit, NaN included."""
+    np.testing.assert_equal(left, right)
+    return True
+
+
+def test_the_same_spec_gives_the_same_bits():
+    first, second = execute(run_spec("softmax+center")), execute(run_spec("softmax+center"))
+    assert same(without_cost(first.record), without_cost(second.record))
+    assert first.arrays["embeddings"].tobytes() == second.arrays["embeddings"].tobytes()
+
+
+def test_seeds_differ():
+    first, second = execute(run_spec(seed=1)), execute(run_spec(seed=2))
+    assert first.record["metrics"]["test"] != second.record["metrics"]["test"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_lambda_zero_is_softmax_to_the_bit(optimizer):
+    overrides = (f"training.optimizer={optimizer}", "training.weight_decay=1e-4", "training.epochs=3")
+    plain = execute(run_spec("softmax", *overrides))
+    joint = execute(run_spec("softmax+center", *overrides, lambda_=0.0))
+    assert plain.arrays["embeddings"].tobytes() == joint.arrays["embeddings"].tobytes()
+    assert plain.record["curves"]["loss"][1:] == joint.record["curves"]["loss"][1:]
+    assert same(plain.record["metrics"]["test"], joint.record["metrics"]["test"])
+
+
+def test_training_learns_far_beyond_the_untrained_network():
+    record = execute(run_spec("softmax", "training.epochs=6")).record
+    curve = record["curves"]["val_map_at_r"]
+    assert record["status"] == "ok"
+    assert curve[-1] > 0.8 > 0.4 > curve[0]
+    assert record["metrics"]["test"]["head_accuracy"] > 0.8
+    assert record["metrics"]["val"]["sphere.map_at_r"] == pytest.approx(max(curve), abs=1e-12)
+    assert record["best_epoch"] == curve.index(max(curve))
+
+
+def test_recipes_with_one_sampler_see_the_same_batches_and_start_from_the_same_weights():
+    data = task_data(run_spec().task, None, "cpu")
+    softmax, center = build(run_spec("softmax"), data), build(run_spec("softmax+center"), data)
+    for name, weights in softmax.state()["network"].items():
+        assert torch.equal(weights, center.state()["network"][name])
+    assert torch.equal(softmax.losses[0].module.weight, center.losses[0].module.weight)
+    first, second = (uniform_plan(100, batch_size=8, generator=stream(1, "order")) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_divergence_is_recorded_with_its_epoch_and_scored_at_the_best_finite_one():
+    record = execute(run_spec("softmax", "training.optimizer=sgd", "training.epochs=4", lr=1e6)).record
+    assert record["status"] == "diverged"
+    assert record["diverged_epoch"] >= 1
+    assert record["best_epoch"] < record["diverged_epoch"]
+    assert math.isfinite(record["metrics"]["test"]["sphere.map_at_r"])
+
+
+def test_a_center_loss_alone_collapses_and_is_scored():
+    record = execute(run_spec("center", "training.epochs=80", alpha=0.5, lr=0.03)).record
+    assert record["status"] == "collapsed"
+    assert math.isfinite(record["metrics"]["test"]["sphere.map_at_r"])
+
+
+def test_a_stuck_softmax_is_collapsed():
+    assert execute(run_spec("softmax", lr=0.0)).record["status"] == "ok"  # far from ln C by its random head
+    record = execute(run_spec("softmax+center", "training.epochs=6", lambda_=1e4, alpha=1.0, lr=0.03)).record
+    assert record["status"] == "collapsed"
+
+
+def test_test_data_reach_neither_training_nor_choice_nor_objective():
+    """Poison the test split: every figure but those of test stays the same to the bit."""
+    honest = execute(run_spec("softmax+center", "training.epochs=3"))
+    data = task_data(run_spec().task, None, "cpu")
+    noise = torch.randint(256, data.test.images.shape, dtype=torch.uint8)
+    clean = data.test.images.clone()
+    try:
+        data.test.images[:] = noise
+        poisoned = execute(run_spec("softmax+center", "training.epochs=3"))
+        trial = execute(run_spec("softmax+center", "training.epochs=3", final=False))
+    finally:
+        data.test.images[:] = clean
+    assert same(honest.record["metrics"]["val"], poisoned.record["metrics"]["val"])
+    assert honest.record["best_epoch"] == poisoned.record["best_epoch"]
+    assert honest.record["metrics"]["test"] != poisoned.record["metrics"]["test"]
+    assert "test" not in trial.record["metrics"]
+    assert trial.arrays == {}
+    assert trial.audit == {}
+
+
+def test_a_final_run_keeps_a_model_that_loads_without_pickle():
+    result = execute(run_spec("softmax+center"))
+    state = torch.load(io.BytesIO(result.checkpoint), weights_only=True)
+    assert state["loss.center"]["centers"].shape == (10, 4)
+    data = task_data(run_spec().task, None, "cpu")
+    model = build(run_spec("softmax+center"), data)
+    model.load(state)
+    assert set(state) == {"network", "loss.softmax", "loss.center"}
+
+
+def test_costs_and_curves_are_complete():
+    record = execute(run_spec("triplet", "training.epochs=2")).record
+    cost, curves = record["cost"], record["curves"]
+    assert cost["tuples_per_step"] > 0
+    assert 0 < cost["active_tuple_share"] <= 1
+    assert cost["images"] == 2 * (1079 // 64) * 64
+    assert cost["train_wall_s"] == pytest.approx(
+        sum(cost[f"{part}_s"] for part in ("sampling", "forward", "loss", "backward", "optimizer"))
+    )
+    assert len(curves["epoch"]) == len(curves["val_map_at_r"]) == 3
+    assert 0.5 < curves["coverage"][-1] <= 1
+
+
+def test_center_curves_and_distance_to_the_true_class_means():
+    record = execute(run_spec("softmax+center", alpha=0.5)).record
+    assert record["curves"]["center.drift"][1] > 0
+    assert record["curves"]["center.dead_centers"][-1] == 0
+    assert record["metrics"]["train"]["center.center_distance_mean"] > 0
+
+
+def test_unseen_classes_are_verified_and_have_no_head_accuracy():
+    scores = execute(run_spec("softmax", DIGITS_OPEN)).record["metrics"]["test"]
+    assert 0.5 < scores["sphere.auc"] <= 1
+    assert "head_accuracy" not in scores
+
+
+def test_label_noise_reaches_training_and_validation_but_never_test():
+    clean = task_data(run_spec().task, None, "cpu")
+    before = clean.test.labels.clone()
+    noisy = execute(run_spec("softmax", "training.label_noise=0.4", "training.epochs=6")).record
+    honest = execute(run_spec("softmax", "training.epochs=6")).record
+    assert noisy["metrics"]["val"]["sphere.map_at_r"] < 0.6 * honest["metrics"]["val"]["sphere.map_at_r"]
+    assert noisy["metrics"]["test"]["sphere.map_at_r"] > noisy["metrics"]["val"]["sphere.map_at_r"]
+    assert torch.equal(clean.test.labels, before)
+
+
+def test_a_run_over_its_time_limit_is_failed_with_the_reason():
+    record = execute(run_spec("softmax", "training.time_limit_s=1e-6")).record
+    assert record["status"] == "failed"
+    assert "training.time_limit_s" in record["error"]
+
+
+def test_changed_data_are_noticed():
+    spec = run_spec()
+    data = datasets.load("digits")
+    assert spec.provenance.data == data.checksum
+
+
+@given(seed=st.integers(0, 50), classes=st.integers(2, 40), size=st.integers(1, 9), batch=st.sampled_from([8, 16, 33]))
+@settings(max_examples=40, deadline=None)
+def test_balanced_batches_hold_equally_many_of_distinct_classes(seed, classes, size, batch):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (classes * size,), generator=generator) * 7
+    plan = balanced_plan(labels, steps=11, batch_size=batch, samples_per_class=4, generator=generator)
+    present = len(labels.unique())
+    wanted = min(present, batch // 4)
+    assert plan.shape == (11, batch)
+    for row in plan:
+        _, counts = labels[row].unique(return_counts=True)
+        assert len(counts) == wanted
+        assert {batch // wanted, -(-batch // wanted)} >= set(counts.tolist())
+
+
+def test_balanced_sampling_repeats_a_sample_only_when_its_class_is_used_up():
+    labels = torch.arange(6).repeat_interleave(8)
+    plan = balanced_plan(labels, steps=2, batch_size=24, samples_per_class=4, generator=torch.Generator())
+    assert len(plan.unique()) == plan.numel() == 48
+
+
+def test_uniform_batches_cover_the_data_once():
+    plan = uniform_plan(103, batch_size=10, generator=torch.Generator())
+    assert plan.shape == (10, 10)
+    assert len(plan.unique()) == 100
+
+
+def test_weight_decay_spares_biases_and_the_schedule_steps_down():
+    data = task_data(run_spec().task, None, "cpu")
+    settings_ = Training(weight_decay=0.1, optimizer="sgd", schedule="step")
+    optimizer = make_optimizer(build(run_spec(), data), settings_, 1.0)
+    decayed, spared = optimizer.param_groups
+    assert all(param.ndim > 1 for param in decayed["params"])
+    assert all(param.ndim <= 1 for param in spared["params"])
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    scheduler = make_scheduler(optimizer, settings_, 10)
+    rates = []
+    for _ in range(10):
+        rates.append(decayed["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([1.0] * 5 + [0.8] * 3 + [0.64] * 2)
+
+
+def test_shift_moves_each_image_by_whole_pixels_and_repeats_edges():
+    images = torch.arange(64.0).view(1, 1, 8, 8).repeat(20, 1, 1, 1)
+    moved = shift(images, torch.Generator().manual_seed(0))
+    expected = {
+        tuple(np.pad(images[0, 0].numpy(), 1, mode="edge")[dy : dy + 8, dx : dx + 8].ravel())
+        for dy in range(3)
+        for dx in range(3)
+    }
+    found = {tuple(image.flatten().tolist()) for image in moved}
+    assert found <= expected
+    assert len(found) > 3
