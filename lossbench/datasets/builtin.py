@@ -1,0 +1,130 @@
+"""The built-in data sets as plugins: name, source, license, citation, protocols; nothing is loaded here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lossbench.registry import dataset
+
+if TYPE_CHECKING:
+    from lossbench.datasets.dataset import Dataset, Request
+
+
+@dataset(
+    "digits",
+    source="shipped with scikit-learn: UCI Optical Recognition of Handwritten Digits, its test part",
+    license="CC BY 4.0",
+    citation="Alpaydin and Kaynak 1998, doi:10.24432/C50P49",
+    protocols=("closed-set", "open-set"),
+)
+def digits(request: Request) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey, 10 classes; open-set is a technical case."""
+    from lossbench.datasets import digits
+
+    return digits.load(request)
+
+
+@dataset(
+    "glyphs",
+    source="rendered from the DejaVu and STIX typefaces that matplotlib ships",
+    license="Bitstream Vera and STIX font licenses",
+    citation="this benchmark",
+    protocols=("open-set", "closed-set"),
+)
+def glyphs(request: Request) -> Dataset:
+    """Letters of 12 to 16 typefaces, 28 x 28 grey: learn on Latin, test on Greek."""
+    from lossbench.datasets import glyphs
+
+    return glyphs.load(request)
+
+
+@dataset(
+    "mnist",
+    source="https://ossci-datasets.s3.amazonaws.com/mnist, as published at yann.lecun.com/exdb/mnist",
+    license="CC BY-SA 3.0",
+    citation="LeCun et al. 1998, doi:10.1109/5.726791",
+    protocols=("closed-set", "open-set"),
+)
+def mnist(request: Request) -> Dataset:
+    """70,000 handwritten digits, 28 x 28 grey, 10 classes."""
+    from lossbench.datasets import idx
+
+    return idx.load("mnist", request)
+
+
+@dataset(
+    "fashion-mnist",
+    source="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    license="MIT",
+    citation="Xiao et al. 2017, arXiv:1708.07747",
+    protocols=("closed-set", "open-set"),
+)
+def fashion_mnist(request: Request) -> Dataset:
+    """70,000 photographs of clothes, 28 x 28 grey, 10 classes."""
+    from lossbench.datasets import idx
+
+    return idx.load("fashion-mnist", request)
+
+
+@dataset(
+    "omniglot",
+    source="https://github.com/brendenlake/omniglot",
+    license="MIT",
+    citation="Lake et al. 2015, doi:10.1126/science.aab3050",
+    protocols=("open-set", "closed-set"),
+)
+def omniglot(request: Request) -> Dataset:
+    """1,623 handwritten characters x 20, 105 x 105 grey: learn on 24 alphabets, test on 20 others."""
+    from lossbench.datasets import omniglot
+
+    return omniglot.load(request)
+
+
+@dataset(
+    "lfw",
+    source="http://vis-www.cs.umass.edu/lfw, deep-funneled",
+    license="for research; photographs remain their owners'",
+    citation="Huang et al. 2007, UMass TR 07-49; Huang et al. 2012 (deep funneling)",
+    protocols=("verification", "open-set"),
+)
+def lfw(request: Request) -> Dataset:
+    """13,233 photographs of 5,749 people, 128 x 128 grey, with pairs to verify."""
+    from lossbench.datasets import lfw
+
+    return lfw.load(request)
+
+
+@dataset(
+    "cifar10",
+    source="https://www.cs.toronto.edu/~kriz/cifar.html",
+    license="none stated",
+    citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    protocols=("closed-set", "open-set"),
+)
+def cifar10(request: Request) -> Dataset:
+    """60,000 photographs, 32 x 32 in colour, 10 classes."""
+    from lossbench.datasets import cifar
+
+    return cifar.load("cifar10", request)
+
+
+@dataset(
+    "cifar100",
+    source="https://www.cs.toronto.edu/~kriz/cifar.html",
+    license="none stated",
+    citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    protocols=("closed-set", "open-set"),
+)
+def cifar100(request: Request) -> Dataset:
+    """60,000 photographs, 32 x 32 in colour, 100 fine classes."""
+    from lossbench.datasets import cifar
+
+    return cifar.load("cifar100", request)
+
+
+@dataset("folder", source="your own pictures", protocols=("closed-set", "open-set"))
+def folder(request: Request) -> Dataset:
+    """`folder:PATH`: png, jpg, pgm, bmp or webp files, one sub-folder per class."""
+    from lossbench.datasets import folder
+
+    return folder.load(request)

@@ -1,0 +1,165 @@
+"""What a data set is: images, labels, and the splits that belong to its definition."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+Images = npt.NDArray[np.uint8]
+
+TRAIN, VAL, TEST = 0, 1, 2  # values of class_split
+DEV_TRAIN, DEV_TEST = -2, -1  # parts of a pairs file's development view; its folds count from 0
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a data set plugin is asked for.
+
+    Attributes:
+        folder: the data folder; a data set keeps its files in a folder of its name there.
+        size: edge of the images in pixels; None: as the data set has them.
+        path: what follows the colon in `folder:PATH`.
+    """
+
+    folder: Path
+    size: int | None = None
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pairs:
+    """Pairs of samples to verify: the same class or not?
+
+    Attributes:
+        first, second: (P,) int64 sample indices.
+        same: (P,) bool.
+        part: (P,) int64: fold of the test view from 0, or DEV_TRAIN, DEV_TEST of the development view.
+    """
+
+    first: Indices
+    second: Indices
+    same: npt.NDArray[np.bool_]
+    part: Indices
+
+    def of(self, part: int) -> Pairs:
+        """The pairs of one fold or development part."""
+        chosen = self.part == part
+        return Pairs(
+            first=self.first[chosen],
+            second=self.second[chosen],
+            same=self.same[chosen],
+            part=self.part[chosen],
+        )
+
+    def within(self, samples: Indices) -> tuple[Indices, Indices]:
+        """Rows of `first` and `second` in sorted `samples` (N,), for embeddings (N, D) of those samples.
+
+        Raises:
+            DataError: a pair names a sample that is not among them.
+        """
+        rows = np.searchsorted(samples, self.first), np.searchsorted(samples, self.second)
+        for row, wanted in zip(rows, (self.first, self.second), strict=True):
+            if not np.array_equal(samples[np.minimum(row, len(samples) - 1)], wanted):
+                raise DataError("a pair names a sample outside the split")
+        return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """Images with labels, and the splits that belong to the data set's definition.
+
+    Attributes:
+        images: (N, H, W) or (N, H, W, 3) uint8; from the cache a read-only memory map.
+        labels: (N,) int64, 0..C-1, every class present.
+        class_names: C names.
+        class_split: (C,) TRAIN, VAL or TEST for open-set; None: the protocol makes one.
+        published_test: (N,) bool, the publisher's test part for closed-set.
+        pairs: for verification.
+        class_part: (C,) the part of `pairs` that a class belongs to in the test view: folds from 0, -1: none.
+        max_per_class: the long-tail rule of `splits`: only the first so many samples of a class count.
+        unreadable: files that were left out because they could not be read.
+        name, protocols: as the plugin declares them; filled in by `load`.
+        checksum: SHA-256 of images, labels, splits and pairs: of the content, not of the archive's bytes.
+
+    Raises:
+        DataError: parts that do not fit each other.
+    """
+
+    images: Images
+    labels: Indices
+    class_names: tuple[str, ...]
+    class_split: Indices | None = None
+    published_test: npt.NDArray[np.bool_] | None = None
+    pairs: Pairs | None = None
+    class_part: Indices | None = None
+    max_per_class: int | None = None
+    unreadable: tuple[str, ...] = ()
+    name: str = ""
+    protocols: tuple[str, ...] = ()
+    checksum: str = ""
+
+    def __post_init__(self) -> None:
+        """Reject parts that do not fit each other."""
+        for wrong, message in _mismatches(self):
+            if wrong:
+                raise DataError(f"{self.name or 'data set'}: {message}")
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+
+def _mismatches(data: Dataset) -> list[tuple[bool, str]]:
+    """Every rule of a data set: whether it is broken, and what to say then."""
+    images, labels = data.images, data.labels
+    count, classes = len(labels), len(data.class_names)
+    shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    labelled = labels.dtype == np.int64 and labels.ndim == 1 and count > 0
+    present = np.bincount(labels[labels >= 0], minlength=classes) > 0 if labelled else np.zeros(0, dtype=bool)
+    tested = count if data.published_test is None else len(data.published_test)
+    covered = all(part is None or len(part) == classes for part in (data.class_split, data.class_part))
+    return [
+        (images.dtype != np.uint8 or not shaped, f"images are {images.dtype} {images.shape}, not uint8 (N, H, W)"),
+        (not labelled, "labels are not a non-empty row of int64"),
+        (len(images) != count, f"{len(images)} images, but {count} labels"),
+        (
+            len(present) != classes or not present.all() or bool((labels < 0).any()),
+            f"labels are not exactly 0 to {classes - 1}",
+        ),
+        (not covered, "a class split does not cover the classes"),
+        (tested != count, f"the test part names {tested} samples of {count}"),
+    ]
+
+
+def with_checksum(data: Dataset) -> Dataset:
+    """The same data set with the SHA-256 of its content."""
+    digest = hashlib.sha256(f"max_per_class {data.max_per_class};".encode())
+    for name, array in arrays_of(data).items():
+        digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return replace(data, checksum=digest.hexdigest())
+
+
+def arrays_of(data: Dataset) -> dict[str, npt.NDArray[Any]]:
+    """Every array of a data set by name, absent ones left out."""
+    arrays: dict[str, npt.NDArray[Any] | None] = {
+        "images": data.images,
+        "labels": data.labels,
+        "class_split": data.class_split,
+        "published_test": data.published_test,
+        "class_part": data.class_part,
+    }
+    if data.pairs is not None:
+        arrays |= {f"pairs.{part}": getattr(data.pairs, part) for part in ("first", "second", "same", "part")}
+    return {name: array for name, array in arrays.items() if array is not None}

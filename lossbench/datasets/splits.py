@@ -1,0 +1,292 @@
+"""Which samples train, validate and test: fixed for each data set and protocol, part of its definition.
+
+- closed-set: the same classes everywhere, stratified 60 / 20 / 20. Where the publisher has a test part it is
+  the test, and a sixth of the rest validates. A class of one or two samples is in train only.
+- open-set: test classes are disjoint from training classes, validation classes from both. Fold k of CLASS_FOLDS
+  validates on other classes; the test classes never change.
+- verification: a pairs file. Without a fold it is the development view; fold k of the test view tests on fold k,
+  chooses epoch and threshold on fold k + 1, and trains on the rest.
+
+Long tail: where a data set sets `max_per_class`, only that many samples of a class count, the first ones, so that
+no class drowns the others; a class of one sample is not trained on, because it has no positive pair, but stands
+among the samples that are scored. Samples that a pair names are scored in any case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lossbench.datasets.dataset import (
+    DEV_TEST,
+    TEST,
+    TRAIN,
+    VAL,
+    DataError,
+    Dataset,
+    Indices,
+    Pairs,
+)
+
+CLASS_FOLDS = 3  # of ten classes, four are learnt and two validate, as without folds
+MIN_CLASSES = 2  # in each part of an open-set split: retrieval needs impostors
+_NOTHING: Indices = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Sorted sample indices of the three parts; pairs where the protocol has them.
+
+    Attributes:
+        train, val, test: (n,) int64 sample indices; test is empty in a development view.
+        val_pairs, test_pairs: pairs among the samples of val and of test.
+    """
+
+    train: Indices
+    val: Indices
+    test: Indices
+    val_pairs: Pairs | None = None
+    test_pairs: Pairs | None = None
+
+
+def split(data: Dataset, protocol: str, *, fold: int | None = None) -> Split:
+    """The split of a data set under a protocol.
+
+    Args:
+        protocol: `closed-set`, `open-set` or `verification`.
+        fold: None: the one split, or the development view; k: fold k of open-set classes or of a pairs file.
+
+    Raises:
+        DataError: a protocol that the data set does not offer, or too few classes or samples for it.
+    """
+    makers = {"closed-set": _closed_set, "open-set": _open_set, "verification": _verification}
+    offered = [name for name in data.protocols or makers if name in makers]
+    if protocol not in makers or protocol not in offered:
+        raise DataError(f"{_name(data)}: protocol {protocol!r} is not offered; it has {', '.join(offered)}")
+    return makers[protocol](data, fold)
+
+
+def classes_of(data: Dataset, samples: Indices) -> Indices:
+    """The classes of some samples, sorted, each once."""
+    return np.unique(data.labels[samples])
+
+
+def _name(data: Dataset) -> str:
+    return data.name or "data set"
+
+
+# closed-set
+
+
+def _closed_set(data: Dataset, fold: int | None) -> Split:
+    if fold is not None:
+        raise DataError(f"{_name(data)}: closed-set has no folds")
+    if data.published_test is not None:
+        rest = np.flatnonzero(~data.published_test)
+        parts = _stratified(data.labels[rest], shares=(5, 1))
+        train, val, test = rest[parts[0]], rest[parts[1]], np.flatnonzero(data.published_test)
+    else:
+        train, val, test = _stratified(data.labels, shares=(3, 1, 1))
+    for part, samples in (("val", val), ("test", test)):
+        if not _has_match(data.labels[samples]):
+            largest = int(np.bincount(data.labels).max())
+            raise DataError(
+                f"{_name(data)}: closed-set: no class has two samples in {part}; "
+                f"a class needs 8 samples to be split, the largest has {largest}"
+            )
+    return Split(train=train, val=val, test=test)
+
+
+def _has_match(labels: Indices) -> bool:
+    """Whether any sample has another one of its class."""
+    return len(labels) > 0 and bool((np.bincount(labels) >= 2).any())
+
+
+def _stratified(labels: Indices, shares: tuple[int, ...]) -> list[Indices]:
+    """Cut every class in the same proportions, in a fixed random order; what rounding leaves goes to the first.
+
+    Returns:
+        For each share the sorted indices into `labels`.
+    """
+    order = _fixed_permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    start = np.repeat(np.cumsum(counts) - counts, counts)
+    rank = np.arange(len(labels)) - start  # position within the class
+    size = np.repeat(counts, counts)
+    parts: list[Indices] = []
+    low = np.zeros_like(size)
+    for share in reversed(shares[1:]):
+        high = low + (2 * size * share + sum(shares)) // (2 * sum(shares))  # rounded to the nearest
+        parts.append(np.sort(by_class[(low <= rank) & (rank < high)]))
+        low = high
+    return [np.sort(by_class[rank >= low]), *reversed(parts)]
+
+
+def _fixed_permutation(count: int) -> Indices:
+    # RandomState's stream is frozen for good; that of NumPy's newer generators may change between versions.
+    return np.random.RandomState(0).permutation(count).astype(np.int64)
+
+
+# open-set
+
+
+def _open_set(data: Dataset, fold: int | None) -> Split:
+    parts = data.class_split if data.class_split is not None else _made_class_split(data)
+    if fold is not None:
+        parts = _rotated(parts, _checked_fold(data, fold, CLASS_FOLDS))
+    for part, value in (("train", TRAIN), ("val", VAL), ("test", TEST)):
+        if (count := int((parts == value).sum())) < MIN_CLASSES:
+            raise DataError(f"{_name(data)}: open-set: {count} classes in {part}; at least {MIN_CLASSES} are needed")
+        if not _has_match(data.labels[parts[data.labels] == value]):
+            raise DataError(f"{_name(data)}: open-set: no class of {part} has two samples")
+    return Split(
+        train=_training_samples(data, parts == TRAIN),
+        val=_scored_samples(data, parts == VAL),
+        test=_scored_samples(data, parts == TEST),
+    )
+
+
+def _made_class_split(data: Dataset) -> Indices:
+    """40 % of the classes train, 20 % validate, 40 % test, in a fixed random order."""
+    classes = data.num_classes
+    held_out = (2 * classes + 2) // 5
+    val = (classes + 2) // 5
+    return class_split(classes, train=classes - val - held_out, val=val, test=held_out)
+
+
+def class_split(classes: int, *, train: int, val: int, test: int) -> Indices:
+    """(classes,) TRAIN, VAL or TEST in a fixed random order.
+
+    Raises:
+        DataError: more classes asked for than there are.
+    """
+    if train + val + test != classes or min(train, val, test) < 0:
+        raise DataError(f"{train} + {val} + {test} classes asked for, but there are {classes}")
+    parts = np.repeat(np.array([TRAIN, VAL, TEST], dtype=np.int64), [train, val, test])
+    return parts[_fixed_permutation(classes)]
+
+
+def _rotated(parts: Indices, fold: int) -> Indices:
+    """Training and validation classes dealt anew: every CLASS_FOLDS-th in a fixed random order validates."""
+    learnt = np.flatnonzero(parts != TEST)
+    dealt = learnt[_fixed_permutation(len(learnt))]
+    rotated = parts.copy()
+    rotated[dealt] = TRAIN
+    rotated[dealt[fold::CLASS_FOLDS]] = VAL
+    return rotated
+
+
+def _checked_fold(data: Dataset, fold: int, folds: int) -> int:
+    if not 0 <= fold < folds:
+        raise DataError(f"{_name(data)}: fold {fold} is outside 0 to {folds - 1}")
+    return fold
+
+
+# verification
+
+
+def _verification(data: Dataset, fold: int | None) -> Split:
+    if data.pairs is None or data.class_part is None or data.class_split is None:
+        raise DataError(f"{_name(data)}: verification needs a pairs file, and this data set has none")
+    return _development(data, data.pairs) if fold is None else _test_view(data, data.pairs, data.class_part, fold)
+
+
+def _development(data: Dataset, pairs: Pairs) -> Split:
+    """View 1: learn on its training people, validate on its test people and pairs; there is no test."""
+    assert data.class_split is not None
+    val_pairs = pairs.of(DEV_TEST)
+    return Split(
+        train=_training_samples(data, data.class_split != TEST),
+        val=_scored_samples(data, data.class_split == TEST, val_pairs),
+        test=_NOTHING,
+        val_pairs=val_pairs,
+    )
+
+
+def _test_view(data: Dataset, pairs: Pairs, class_part: Indices, fold: int) -> Split:
+    """View 2: fold k tests, k + 1 chooses epoch and threshold, the others train."""
+    folds = int(class_part.max()) + 1
+    test = _checked_fold(data, fold, folds)
+    val = (test + 1) % folds
+    train = (class_part >= 0) & (class_part != test) & (class_part != val)
+    val_pairs, test_pairs = pairs.of(val), pairs.of(test)
+    return Split(
+        train=_training_samples(data, train),
+        val=_scored_samples(data, class_part == val, val_pairs),
+        test=_scored_samples(data, class_part == test, test_pairs),
+        val_pairs=val_pairs,
+        test_pairs=test_pairs,
+    )
+
+
+# long tail
+
+
+def _training_samples(data: Dataset, classes: npt.NDArray[np.bool_]) -> Indices:
+    """What is learnt of some classes (C,) bool: all of it, or what the long-tail rule leaves."""
+    chosen = classes[data.labels]
+    if data.max_per_class is not None:
+        chosen &= (_rank_in_class(data.labels) < data.max_per_class) & (np.bincount(data.labels)[data.labels] >= 2)
+    return np.flatnonzero(chosen)
+
+
+def _scored_samples(data: Dataset, classes: npt.NDArray[np.bool_], pairs: Pairs | None = None) -> Indices:
+    """What is scored of some classes (C,) bool, and every sample that `pairs` names."""
+    chosen = classes[data.labels]
+    if data.max_per_class is not None:
+        chosen &= _rank_in_class(data.labels) < data.max_per_class
+    if pairs is not None:
+        chosen[pairs.first] = True
+        chosen[pairs.second] = True
+    return np.flatnonzero(chosen)
+
+
+def _rank_in_class(labels: Indices) -> Indices:
+    """How many samples of the own class stand before each sample.
+
+    >>> _rank_in_class(np.array([1, 0, 1, 1])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    ranks = np.empty_like(labels)
+    ranks[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ranks
+
+
+# label noise
+
+
+def with_label_noise(labels: Indices, parts: Split, share: float, generator: np.random.Generator) -> Indices:
+    """Labels (N,) of which a share is wrong in train and, separately, in val; test is never touched.
+
+    In an open-set split a wrong label stays among the classes of its own part.
+    """
+    noisy = labels.copy()
+    for samples in (parts.train, parts.val):
+        noisy[samples] = mislabel(labels[samples], share, generator)
+    return noisy
+
+
+def mislabel(labels: Indices, share: float, generator: np.random.Generator) -> Indices:
+    """Labels (n,) of which round(share * n) are wrong: each of those is another of the classes present.
+
+    Every other class is equally likely (symmetric noise), and none of the chosen labels stays as it was.
+
+    Raises:
+        DataError: a share outside [0, 1], or fewer than two classes to confuse.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise DataError(f"label noise: {share} is outside [0, 1]")
+    classes, dense = np.unique(labels, return_inverse=True)
+    chosen = generator.permutation(len(labels))[: round(share * len(labels))]
+    if len(chosen) == 0:
+        return labels.copy()
+    if len(classes) < 2:
+        raise DataError("label noise: a label cannot be wrong where there is only one class")
+    dense = dense.copy()
+    dense[chosen] = (dense[chosen] + generator.integers(1, len(classes), size=len(chosen))) % len(classes)
+    return classes[dense]

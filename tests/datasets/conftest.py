@@ -1,0 +1,47 @@
+"""A cache of its own for every test, and one for the whole session where a data set is slow to make."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lossbench.datasets import Dataset, load
+
+sys.path.insert(0, str(Path(__file__).parent))  # for dataset_files, under either of pytest's import modes
+import dataset_files
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """The cache folder of this test, empty."""
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    """The data folder of this test, empty."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    monkeypatch.setenv("LOSSBENCH_DATA", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """`small(name)`: the data set, from small files in the publisher's layout where it has files."""
+    root = tmp_path_factory.mktemp("small")
+    loaded: dict[str, Dataset] = {}
+
+    def get(name: str) -> Dataset:
+        if name not in loaded:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("LOSSBENCH_CACHE", str(root / "cache"))
+                patch.setenv("LOSSBENCH_DATA", str(root / "data"))
+                path = dataset_files.write(name, root / "data")
+                loaded[name] = load(f"{name}:{path}" if path else name)
+        return loaded[name]
+
+    return get
