@@ -156,3 +156,51 @@ def score(file: Path) -> None:
     from lossbench.scoring import score_file
 
     click.echo(score_file(file))
+
+
+@main.group()
+def data() -> None:
+    """The data sets: what there is, fetching and checking it."""
+
+
+@data.command("list")
+@one_line_errors
+def data_list() -> None:
+    """Show every data set, whether it is there, and its source and licence."""
+    from lossbench.datasets import fetch
+    from lossbench.datasets.cache import data_folder
+
+    click.echo(f"data folder: {data_folder()} (LOSSBENCH_DATA)")
+    for row in fetch.list_data(data_folder()):
+        click.echo(f"  {row.name:<14} {row.state:<11} {row.summary}")
+        click.echo(f"  {'':<26} {row.source}; {row.license}")
+
+
+@data.command("fetch")
+@click.argument("name")
+@one_line_errors
+def data_fetch(name: str) -> None:
+    """Download a data set, continuing a broken download, and check it."""
+    from lossbench.datasets import fetch
+    from lossbench.datasets.cache import data_folder
+    from lossbench.progress import download_progress
+
+    with download_progress() as progress:
+        paths = fetch.fetch(name, data_folder(), progress=progress)
+    for path in paths:
+        click.echo(path)
+
+
+@data.command("verify")
+@click.argument("name")
+@one_line_errors
+def data_verify(name: str) -> None:
+    """Check the files of a data set against the known checksums; exit status 1 where one is wrong."""
+    from lossbench.datasets import fetch
+    from lossbench.datasets.cache import data_folder
+
+    findings = fetch.verify(name, data_folder())
+    for finding in findings:
+        click.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.file}: {finding.message}")
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)

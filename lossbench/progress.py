@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -115,6 +116,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def results_line(values: dict[str, Any]) -> str:
-    """Key=value pairs of a dictionary on one line."""
-    return ", ".join(f"{key}={value}" for key, value in values.items())
+@contextlib.contextmanager
+def download_progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for each file on a terminal; nothing elsewhere."""
+    bars: dict[str, TaskID] = {}
+    with Bar("{task.description}", BarColumn(), DownloadColumn(), disable=not sys.stdout.isatty()) as bar:
+
+        def show(file: str, done: int, total: int | None) -> None:
+            if file not in bars:
+                bars[file] = bar.add_task(file, total=total)
+            bar.update(bars[file], completed=done, total=total)
+
+        yield show
