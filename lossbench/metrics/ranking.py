@@ -1,0 +1,86 @@
+"""Neighbors in order of distance, block by block, where a tie counts against the query.
+
+Distances come from a matrix product, |g|^2 - 2 q.g, which may round two identical rows differently. So the keys
+of the query's own class are raised by a bound on that rounding error: an impostor at the same distance is then
+always ahead, the collapsed embedding included. In float64 the bound is about 1e-13 of the squared norms, below
+what float32 embeddings can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lossbench.metrics.grouping import middle
+
+_BLOCK_ELEMENTS = 1 << 22
+_LEAST_ROWS = 128
+_EPS = torch.finfo(torch.float64).eps
+_TINY = torch.finfo(torch.float64).tiny
+
+
+class Gallery(NamedTuple):
+    """What queries are compared with: sorted so that class c is `points[bounds[c] : bounds[c + 1]]`."""
+
+    points: Tensor
+    bounds: list[int]
+
+
+def nearest_blocks(
+    queries: Tensor,
+    own: Tensor,
+    gallery: Gallery,
+    depth: Tensor,
+    *,
+    leave_one_out: bool,
+    rows: int | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """For each block of queries the indices of their nearest gallery points, nearest first.
+
+    Memory is O(N D + rows N): no matrix of all distances.
+
+    Args:
+        queries: (Q, D) float64; with `leave_one_out`, query i is gallery point i and not its own neighbor.
+        own: (Q,) each query's class in the gallery, or -1.
+        gallery: (N, D) points, sorted by class.
+        depth: (Q,) how many neighbors a query needs; a block gets as many as its most demanding query.
+        rows: queries in a block.
+
+    Yields:
+        The slice of the queries and the indices (rows, depth) into the gallery. At equal distance those of
+        other classes come before those of the own class.
+    """
+    origin = middle(gallery.points)  # distances do not change with the origin, rounding does
+    bounds = torch.tensor(gallery.bounds, device=own.device)
+    right, sizes = _with_sizes(gallery.points - origin)
+    slack = 4 * right.shape[1] * _EPS  # rounding of a dot product of that length, twice, with room to spare
+    rows = rows or max(_LEAST_ROWS, _BLOCK_ELEMENTS // len(right))
+    buffer = right.new_empty(min(rows, len(queries)), len(right))
+    for start in range(0, len(queries), rows):
+        block = slice(start, min(start + rows, len(queries)))
+        left, asked_sizes = _with_sizes(queries[block] - origin)
+        left[:, :-1] *= -2
+        left[:, -1] = 1
+        keys = torch.mm(left, right.T, out=buffer[: len(left)])
+        row, member = _matches(own[block], bounds)
+        keys[row, member] += slack * (asked_sizes[row] + sizes[member]) + _TINY
+        if leave_one_out:
+            keys.diagonal(start).fill_(torch.inf)
+        yield block, keys.topk(int(depth[block].max()), largest=False).indices
+
+
+def _with_sizes(points: Tensor) -> tuple[Tensor, Tensor]:
+    """The points (N, D) with their squared norms as a last column, and those norms (N,)."""
+    sizes = points.square().sum(1)
+    return torch.cat([points, sizes[:, None]], 1), sizes
+
+
+def _matches(own: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and gallery index of every pair of a query and a gallery point of its class."""
+    first = torch.where(own >= 0, bounds[own.clamp(min=0)], 0)
+    count = torch.where(own >= 0, bounds[own.clamp(min=0) + 1] - first, 0)
+    row = torch.arange(len(own), device=own.device).repeat_interleave(count)
+    return row, torch.arange(len(row), device=own.device) + (first - count.cumsum(0) + count)[row]

@@ -1,0 +1,130 @@
+"""Retrieval: each sample asks for the others of its class among all others (leave-one-out, Euclidean)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lossbench.metrics.grouping import group
+from lossbench.metrics.inputs import Array, read_sample
+from lossbench.metrics.ranking import Gallery, nearest_blocks
+
+RECALL_AT = (1, 2, 4, 8)
+
+
+def retrieval_metrics(embeddings: Array, labels: Array, *, chunk: int | None = None) -> dict[str, float]:
+    """MAP@R, R-precision, precision at 1 and recall at 1, 2, 4, 8, means over queries (Musgrave et al. 2020).
+
+    AP@R = 1/R sum_{i <= R} P(i) rel(i), R the number of other samples of the query's class. A tie counts against
+    the query: an impostor as near as a match, to within rounding, ranks before it, so a collapsed embedding is
+    not rewarded. Samples that are alone in their class are no queries but stay in the gallery.
+
+    Args:
+        embeddings: (N, D) floating.
+        labels: (N,) integers of any values.
+        chunk: queries compared at once; the values do not depend on it. Memory is O(N D + chunk N).
+
+    Returns:
+        `map_at_r`, `precision_at_1`, `r_precision`, `recall_at_1`, `recall_at_2`, `recall_at_4`, `recall_at_8`.
+
+    Raises:
+        ValueError: arrays that do not fit, values that are not finite, no class with two samples, chunk below 1.
+
+    >>> import numpy as np
+    >>> found = retrieval_metrics(np.array([[0.0], [1.0], [3.0], [4.5]]), np.array([0, 0, 1, 0]))
+    >>> round(found["precision_at_1"], 3), round(found["map_at_r"], 3)
+    (0.667, 0.417)
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk: {chunk} is below 1")
+    ranked = _largest_class_first(*read_sample(embeddings, labels))
+    asking = int((ranked.relevant > 0).sum())
+    if not asking:
+        classes = len(ranked.gallery.bounds) - 1
+        raise ValueError(f"labels: none of the {classes} classes has two samples; one at least must have")
+    relevant = ranked.relevant[:asking]
+    # The largest classes come first, so that only their blocks are searched as deep as they need.
+    depth = relevant.clamp(min=max(RECALL_AT)).clamp(max=len(ranked.order) - 1)
+    queries, own = ranked.gallery.points[:asking], ranked.own[:asking]
+    scores = torch.cat(
+        [
+            _scores(ranked.own[found] == own[block, None], relevant[block])
+            for block, found in nearest_blocks(queries, own, ranked.gallery, depth, leave_one_out=True, rows=chunk)
+        ]
+    )
+    average, precision, *recall = scores.mean(0).tolist()
+    return {
+        "map_at_r": average,
+        "precision_at_1": recall[0],
+        "r_precision": precision,
+        **{f"recall_at_{k}": value for k, value in zip(RECALL_AT, recall, strict=True)},
+    }
+
+
+def nearest_neighbours(embeddings: Array, labels: Array, k: int, *, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+    """The k nearest other samples of every sample, in the order that `retrieval_metrics` scores.
+
+    Args:
+        embeddings: (N, D) floating.
+        labels: (N,) integers; at equal distance, samples of other labels come first.
+        k: neighbors for each sample, 1 to N - 1.
+        chunk: samples compared at once.
+
+    Returns:
+        Indices (N, k) int64 and Euclidean distances (N, k) float64.
+
+    Raises:
+        ValueError: arrays that do not fit, values that are not finite, k or chunk out of range.
+
+    >>> import numpy as np
+    >>> nearest_neighbours(np.array([[0.0], [1.0], [3.0]]), np.array([0, 0, 1]), 1)[0].flatten().tolist()
+    [1, 0, 1]
+    """
+    points, known = read_sample(embeddings, labels)
+    if not 1 <= k < len(points):
+        raise ValueError(f"k: {k} is outside [1, {len(points) - 1}], the number of other samples")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk: {chunk} is below 1")
+    order, own, _, gallery = _largest_class_first(points, known)
+    indices = order.new_empty(len(points), k)
+    distances = points.new_empty(len(points), k)
+    depth = torch.full_like(own, k)
+    for block, found in nearest_blocks(gallery.points, own, gallery, depth, leave_one_out=True, rows=chunk):
+        indices[order[block]] = order[found]
+        for rank in range(k):  # one rank at a time keeps memory at rows x D
+            away = gallery.points[block] - gallery.points[found[:, rank]]
+            distances[order[block], rank] = torch.linalg.vector_norm(away, dim=1)
+    return indices, distances
+
+
+class _Ranked(NamedTuple):
+    """Samples sorted by class, largest class first: original positions, class, R, and the points."""
+
+    order: Tensor
+    own: Tensor
+    relevant: Tensor
+    gallery: Gallery
+
+
+def _largest_class_first(points: Tensor, labels: Tensor) -> _Ranked:
+    _, own, sizes = group(labels)
+    by_size = sizes.argsort(descending=True, stable=True)
+    place = torch.empty_like(by_size)
+    place[by_size] = torch.arange(len(sizes), device=sizes.device)
+    own = place[own]
+    order = own.argsort(stable=True)
+    sizes, own = sizes[by_size], own[order]
+    return _Ranked(order, own, sizes[own] - 1, Gallery(points[order], [0, *sizes.cumsum(0).tolist()]))
+
+
+def _scores(match: Tensor, relevant: Tensor) -> Tensor:
+    """AP@R, R-precision and the recalls of each query of a block (rows, 6), float64."""
+    hits = match.cumsum(1)
+    place = torch.arange(1, match.shape[1] + 1, device=match.device)
+    counted = match & (place <= relevant[:, None])
+    average = (counted * hits / place.double()).sum(1) / relevant
+    precision = hits.gather(1, relevant[:, None] - 1)[:, 0] / relevant.double()
+    recall = [(hits[:, min(k, match.shape[1]) - 1] > 0).double() for k in RECALL_AT]
+    return torch.stack([average, precision, *recall], 1)

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from pytorch_metric_learning.utils.inference import CustomKNN
+from scipy.spatial.distance import cdist
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lossbench.metrics import nearest_neighbours, retrieval_metrics, unit
+
+
+def by_loops(points: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Section 3 of the definitions: rank everything by (distance, is a match), then count."""
+    points = points.astype(float)
+    rows = []
+    for i in range(len(points)):
+        relevant = int((labels == labels[i]).sum()) - 1
+        if not relevant:
+            continue
+        others = [j for j in range(len(points)) if j != i]
+        others.sort(key=lambda j: (math.dist(points[i], points[j]), labels[i] == labels[j]))
+        match = [bool(labels[i] == labels[j]) for j in others]
+        average = sum(sum(match[: r + 1]) / (r + 1) for r in range(relevant) if match[r]) / relevant
+        recall = [float(any(match[:k])) for k in (1, 2, 4, 8)]
+        rows.append([average, recall[0], sum(match[:relevant]) / relevant, *recall])
+    names = ("map_at_r", "precision_at_1", "r_precision", *(f"recall_at_{k}" for k in (1, 2, 4, 8)))
+    return dict(zip(names, np.mean(rows, 0).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("space", ["euclidean", "sphere"])
+def test_golden_values(golden, space):
+    points = unit(golden["embeddings"]) if space == "sphere" else golden["embeddings"]
+    assert retrieval_metrics(points, golden["labels"]) == pytest.approx(golden["retrieval"][space], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_equals_loops(sample, kind):
+    points = sample[0].astype(kind)
+    assert retrieval_metrics(points, sample[1]) == pytest.approx(by_loops(points, sample[1]), rel=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(2, 30), st.integers(1, 6))
+def test_ties_on_a_grid_count_against_the_query(seed, dimension, count, classes):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(-2, 3, (count, dimension)).astype(float)
+    labels = rng.integers(0, classes, count)
+    labels[0] = labels[1]
+    assert retrieval_metrics(points, labels) == pytest.approx(by_loops(points, labels), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("dimension", [3, 129])
+def test_duplicates_of_another_class_are_ties_in_any_block(kind, offset, dimension):
+    # Ten points, each thirteen times with all kinds of labels: every comparison is between identical rows, at places
+    # in the blocks where the matrix product may round them differently.
+    rng = np.random.default_rng(dimension)
+    points = (rng.normal(size=(10, dimension)) + offset).astype(kind)
+    order = rng.permutation(130)
+    points, labels = np.tile(points, (13, 1))[order], rng.integers(0, 9, 130)
+    expected = by_loops(points, labels)
+    for chunk in (7, 64, None):
+        assert retrieval_metrics(points, labels, chunk=chunk) == pytest.approx(expected, rel=1e-12), chunk
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e-30, 12345.678])
+def test_a_collapsed_embedding_is_scored_with_all_ties_against_it(kind, value):
+    points = np.full((101, 16), value, kind)
+    points[:, ::3] *= -1.7
+    even = np.arange(101) % 10
+    assert set(retrieval_metrics(points, even, chunk=17).values()) == {0.0}
+    skewed = np.repeat([0, 1, 2], [95, 5, 1])  # 95 > 6: matches follow the six impostors
+    found = retrieval_metrics(points, skewed, chunk=17)
+    assert found == pytest.approx(by_loops(points, skewed), rel=1e-12)
+    average = sum((r - 6) / r for r in range(7, 95)) / 94
+    assert found["map_at_r"] == pytest.approx(95 * average / 100, rel=1e-12)
+    assert (found["recall_at_4"], found["recall_at_8"]) == (0.0, 0.95)
+
+
+def test_classes_that_collapsed_to_the_same_point_far_from_the_rest():
+    points = np.repeat(np.random.default_rng(0).normal(size=(4, 8)) * 1e4, 20, axis=0)
+    labels = np.tile(np.repeat([0, 1], 10), 4) + 2 * np.repeat([0, 1, 2, 3], 20)  # two classes on each point
+    assert set(retrieval_metrics(points, labels).values()) == {0.0}
+
+
+def test_a_tight_cloud_far_from_the_origin_is_not_all_ties(sample):
+    points = sample[0] * 1e-4 + 1000
+    assert retrieval_metrics(points, sample[1]) == pytest.approx(by_loops(points, sample[1]), rel=1e-12)
+
+
+def test_an_outlier_does_not_blur_the_others():
+    rng = np.random.default_rng(3)
+    points, labels = rng.normal(size=(60, 4)), rng.integers(0, 6, 60)
+    points[0] = 1e9
+    assert retrieval_metrics(points, labels) == pytest.approx(by_loops(points, labels), rel=1e-12)
+
+
+@pytest.mark.parametrize("count", [1501, 500])
+def test_equals_pytorch_metric_learning(count):
+    generator = torch.Generator().manual_seed(count)
+    labels = torch.randint(60, (count,), generator=generator)
+    labels[:3] = torch.tensor([100, 101, 102])  # alone: no queries, but in the gallery
+    points = torch.randn(103, 32, generator=generator)[labels] + 1.1 * torch.randn(count, 32, generator=generator)
+    oracle = AccuracyCalculator(
+        include=("mean_average_precision_at_r", "precision_at_1", "r_precision"),
+        k="max_bin_count",
+        device=torch.device("cpu"),
+        knn_func=CustomKNN(LpDistance(normalize_embeddings=False, p=2, power=1)),
+    ).get_accuracy(points, labels)
+    found = retrieval_metrics(points, labels)
+    assert found["map_at_r"] == pytest.approx(oracle["mean_average_precision_at_r"], rel=1e-9)
+    assert found["precision_at_1"] == pytest.approx(oracle["precision_at_1"], rel=1e-9)
+    assert found["r_precision"] == pytest.approx(oracle["r_precision"], rel=1e-9)
+
+
+def test_chunks_do_not_change_a_bit(sample):
+    whole = retrieval_metrics(*sample, chunk=10_000)
+    for chunk in (1, 3, 32, 69, 70, None):
+        assert retrieval_metrics(*sample, chunk=chunk) == whole
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
+def test_order_names_and_scale_do_not_matter(seed, scale):
+    rng = np.random.default_rng(seed)
+    points, labels = rng.normal(size=(40, 4)), rng.integers(0, 7, 40)
+    points[:10] = points[10:20]
+    base = retrieval_metrics(points, labels)
+    order, names = rng.permutation(40), rng.choice(1000, 7, replace=False) - 500
+    assert retrieval_metrics(points[order], names[labels][order]) == pytest.approx(base, rel=1e-12)
+    on_sphere = retrieval_metrics(unit(points), labels)
+    assert retrieval_metrics(points * scale, labels) == base
+    assert retrieval_metrics(unit(points * scale), labels) == on_sphere
+
+
+def test_fewer_samples_than_recall_asks_for():
+    found = retrieval_metrics(np.array([[0.0], [1.0], [5.0]]), np.array([1, 1, 2]))
+    assert set(found.values()) == {1.0}
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor that any operation made."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        sizes = [t.untyped_storage().nbytes() // t.element_size() for t in tree_leaves(made) if torch.is_tensor(t)]
+        self.elements = max([self.elements, *sizes])
+        return made
+
+
+@pytest.mark.parametrize("function", [retrieval_metrics, lambda *a, **k: nearest_neighbours(*a, 5, **k)])
+def test_memory_is_a_block_not_a_square(function):
+    generator = torch.Generator().manual_seed(0)
+    points, labels = torch.randn(1500, 8, generator=generator), torch.arange(1500) % 100
+    with Largest() as largest:
+        function(points, labels, chunk=20)
+    assert largest.elements <= 20 * 1500 < 1500**2
+
+
+def test_neighbors_are_in_order_of_distance(sample):
+    points, labels = sample
+    indices, distances = nearest_neighbours(points, labels, 9, chunk=16)
+    full = cdist(points, points) + np.diag([np.inf] * 70)
+    np.testing.assert_array_equal(indices, full.argsort(1)[:, :9])
+    np.testing.assert_allclose(distances, np.sort(full, 1)[:, :9], rtol=1e-12)
+    matches = labels[indices[:, 0]] == labels
+    counts = np.array([(labels == label).sum() for label in labels])
+    assert matches[counts > 1].mean() == retrieval_metrics(points, labels)["precision_at_1"]
+
+
+def test_neighbors_at_equal_distance_are_impostors_first():
+    points, labels = np.array([[0.0], [1.0], [-1.0], [9.0]]), np.array([5, 5, 6, 6])
+    indices, distances = nearest_neighbours(points, labels, 2)
+    assert indices[0].tolist() == [2, 1]
+    assert distances[0].tolist() == [1.0, 1.0]
+
+
+def test_what_cannot_be_asked_is_named(sample):
+    points, labels = sample
+    with pytest.raises(ValueError, match="labels: none of the 70 classes has two samples"):
+        retrieval_metrics(points, np.arange(70))
+    with pytest.raises(ValueError, match="chunk: 0 is below 1"):
+        retrieval_metrics(points, labels, chunk=0)
+    with pytest.raises(ValueError, match=r"k: 70 is outside \[1, 69\]"):
+        nearest_neighbours(points, labels, 70)
+    with pytest.raises(ValueError, match="labels: 69 labels for 70 rows"):
+        retrieval_metrics(points, labels[1:])
