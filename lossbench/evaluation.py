@@ -28,25 +28,38 @@ def in_space(embeddings: Tensor, space: str) -> Tensor:
     return metrics.unit(embeddings) if space == "sphere" else embeddings
 
 
-def score_split(embeddings: Tensor, labels: Tensor, protocol: str, plugins: tuple[str, ...] = ()) -> dict[str, float]:
-    """Every figure that needs one split only: distances and retrieval; verification on unseen classes.
+def score_split(
+    embeddings: Tensor, labels: Tensor, *, verify: bool = False, plugins: tuple[str, ...] = ()
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Every figure that needs one split only, in both spaces, and what the report draws of it.
 
     Args:
+        verify: whether to verify all pairs too, as the classes are unseen.
         plugins: names of metric plugins to compute beside the built-in figures.
 
     Returns:
-        `<space>.<figure>` to value; NaN where a figure is empty by definition.
+        `<space>.<figure>` to value, NaN where a figure is empty by definition; and the arrays
+        `histogram.<space>.<part>` and `classes.<space>.<column>`.
     """
-    scores = {}
+    scores: dict[str, float] = {}
+    arrays: dict[str, np.ndarray] = {}
     for space in SPACES:
         points = in_space(embeddings, space)
-        figures = metrics.distance_statistics(points, labels) | metrics.retrieval_metrics(points, labels)
-        if protocol != "closed-set":
-            figures |= metrics.verification_metrics(*metrics.pair_scores(points, labels))
+        pairs = metrics.repeated_class_pairs(points, labels)
+        figures = metrics.distance_statistics(points, labels, pairs=pairs) | metrics.retrieval_metrics(points, labels)
+        if verify:
+            alone = figures["singleton_classes"]
+            judged = metrics.pair_scores(points, labels) if alone else metrics.scores_of(pairs)
+            figures |= metrics.verification_metrics(*judged)
         for name in plugins:
             figures[name] = float(registry.find("metric", name).build(points, labels))
         scores |= {f"{space}.{name}": value for name, value in figures.items()}
-    return scores
+        drawn = {
+            "histogram": metrics.distance_histograms(pairs),
+            "classes": metrics.per_class_statistics(points, labels),
+        }
+        arrays |= {f"{kind}.{space}.{name}": values for kind, found in drawn.items() for name, values in found.items()}
+    return scores, arrays
 
 
 def score_against_gallery(gallery: Tensor, gallery_labels: Tensor, queries: Tensor, labels: Tensor) -> dict[str, float]:
@@ -72,15 +85,3 @@ def has_collapsed(embeddings: Tensor) -> bool:
     """Total variance on the sphere, tr(S_t), below 1e-4."""
     points = metrics.unit(embeddings.double())
     return float((points - points.mean(0)).square().sum(1).mean()) < COLLAPSED_VARIANCE
-
-
-def drawing_data(embeddings: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
-    """What the report draws of a split: the embeddings, classes and distance histograms in both spaces."""
-    arrays = {"embeddings": embeddings.numpy(), "labels": labels.numpy()}
-    for space in SPACES:
-        points = in_space(embeddings, space)
-        for name, values in metrics.distance_histograms(points, labels).items():
-            arrays[f"histogram.{space}.{name}"] = values
-        for name, values in metrics.per_class_statistics(points, labels).items():
-            arrays[f"classes.{space}.{name}"] = values
-    return arrays

@@ -202,6 +202,7 @@ class _Observer:
         points = metrics.unit(embeddings)
         scores = {
             "val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"],
+            "val_intra_inter_ratio": metrics.scatter_statistics(points, self.data.val.labels)["intra_inter_ratio"],
         }
         if self.spec.final:
             self._audit()
@@ -235,20 +236,21 @@ def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, An
     plugins = tuple(name for name in registry.names("metric") if _applies(name, spec.task.protocol))
     modules = [term.module for term in model.losses]
     val = evaluation.embed(model.network, data.val.images)
-    scores = {"val": evaluation.score_split(val, data.val.labels, spec.task.protocol, plugins)}
+    scores = {"val": evaluation.score_split(val, data.val.labels, plugins=plugins)[0]}
     if not spec.final:
         return scores, {}
-    train_embeddings = evaluation.embed(model.network, data.train.images)
+    known = evaluation.embed(model.network, data.train.images)
     test = evaluation.embed(model.network, data.test.images)
-    scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, train_embeddings, data.train.labels)}
-    scores["test"] = evaluation.score_split(test, data.test.labels, spec.task.protocol, plugins)
-    if spec.task.protocol == "closed-set":
-        scores["test"] |= evaluation.score_against_gallery(train_embeddings, data.train.labels, test, data.test.labels)
+    closed = spec.task.protocol == "closed-set"
+    scores["test"], arrays = evaluation.score_split(test, data.test.labels, verify=not closed, plugins=plugins)
+    scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
+    if closed:
+        scores["test"] |= evaluation.score_against_gallery(known, data.train.labels, test, data.test.labels)
         scores["test"]["head_accuracy"] = evaluation.head_accuracy(modules, test, data.test.labels)
     for name, module in _with_centers(model):
-        found = metrics.center_statistics(module.centers, train_embeddings, data.train.labels)
+        found = metrics.center_statistics(module.centers, known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
-    return scores, evaluation.drawing_data(test, data.test.labels)
+    return scores, arrays | {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
 
 
 def _with_centers(model: Model) -> list[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +14,11 @@ import numpy as np
 
 from lossbench import datasets, registry
 from lossbench.datasets import splits
+from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples
 from lossbench.parsing import toml_path
 from lossbench.recipes import Recipe, make_recipe, with_params
-from lossbench.registry import PluginError
+from lossbench.registry import Plugin, PluginError
 from lossbench.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
 
 TUNING_SEED = 0  # of every trial; final runs take 1, 2, 3, ...
@@ -25,6 +26,8 @@ LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
 # The sources whose change may change a result. Orchestration and reporting are not among them.
 RESULT_CODE = (
     "backbones",
+    "datasets/splits.py",
+    "datasets/subset.py",
     "evaluation.py",
     "execution.py",
     "losses",
@@ -45,8 +48,8 @@ class Plan:
 
     experiment: Experiment
     recipes: tuple[Recipe, ...]
-    provenance: Mapping[Task, Provenance]
-    plugin_files: tuple[Path, ...]
+    checksums: Mapping[Task, str]
+    plugin_files: tuple[str, ...]
     train_sizes: Mapping[Task, int]
     pixels: Mapping[Task, int]
 
@@ -68,8 +71,8 @@ class Plan:
             training=experiment.training,
             seed=seed,
             final=final,
-            provenance=self.provenance[task],
-            plugin_files=tuple(str(path) for path in self.plugin_files),
+            provenance=self.provenance(task, recipe.losses),
+            plugin_files=self.plugin_files,
         )
 
     def baseline_specs(self, task: Task) -> list[tuple[str, RunSpec]]:
@@ -88,11 +91,27 @@ class Plan:
                     training=self.experiment.training,
                     seed=seed,
                     final=True,
-                    provenance=self.provenance[task],
-                    plugin_files=tuple(str(path) for path in self.plugin_files),
+                    provenance=self.provenance(task, []),
+                    plugin_files=self.plugin_files,
                 )
                 specs.append((name, spec))
         return specs
+
+    def provenance(self, task: Task, losses: Iterable[Plugin]) -> Provenance:
+        """What a run depends on beside its settings; only plugins that it uses are part of it."""
+        used = [
+            *losses,
+            registry.find("backbone", self.experiment.backbone),
+            registry.find("dataset", task.dataset.partition(":")[0]),
+            *(registry.find("metric", name) for name in registry.names("metric")),
+        ]
+        foreign = {f"{plugin.kind} {plugin.name}": plugin.digest for plugin in used if not plugin.builtin}
+        return Provenance(
+            data=self.checksums[task],
+            code=code_digest(),
+            plugins=tuple(sorted(foreign.items())),
+            libraries=library_versions(),
+        )
 
 
 def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path] = ()) -> Plan:
@@ -107,10 +126,9 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
     """
     paths = tuple(file.parent / name for name in experiment.plugins) + tuple(plugin_files)
     mistakes: list[str] = []
-    digests = []
     for path in paths:
         try:
-            digests.append((path.name, registry.load_file(path)))
+            registry.load_file(path)
         except PluginError as error:
             mistakes.append(f"plugins: {error}")
     if mistakes:
@@ -122,23 +140,19 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         registry.find("backbone", experiment.backbone)
     except PluginError as error:
         mistakes.append(f"backbone: {error}")
-    provenance, train_sizes, pixels = {}, {}, {}
+    checksums, train_sizes, pixels = {}, {}, {}
     for position, task in enumerate(experiment.tasks):
         try:
-            checksum, train_sizes[task], pixels[task] = _check_task(task, experiment.training)
+            checksums[task], train_sizes[task], pixels[task] = _check_task(task, experiment.training)
         except ValueError as error:
             mistakes.append(f"{toml_path(['tasks', position])}: {error}")
-            continue
-        provenance[task] = Provenance(
-            data=checksum, code=code_digest(), plugins=tuple(sorted(digests)), libraries=library_versions()
-        )
     if mistakes:
         raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
     return Plan(
         experiment=experiment,
         recipes=recipes,
-        provenance=provenance,
-        plugin_files=tuple(path.resolve() for path in paths),
+        checksums=checksums,
+        plugin_files=tuple(str(path.resolve()) for path in paths),
         train_sizes=train_sizes,
         pixels=pixels,
     )
@@ -181,6 +195,8 @@ def _check_task(task: Task, training: Training) -> tuple[str, int, int]:
     """
     source = datasets.load(task.dataset, task.input_size or training.input_size)
     parts = splits.split(source, task.protocol)
+    if not len(parts.test):
+        raise DataError(f"{task.dataset}: protocol {task.protocol!r} has no test part to report on; use open-set")
     train_size = len(training_samples(source, parts, task.train_classes))
     return source.checksum, train_size, int(np.prod(source.images.shape[1:]))
 

@@ -109,7 +109,7 @@ def with_params(recipe: Recipe, params: Mapping[str, Any]) -> tuple[Recipe, list
         elif problem := allowed.problem_with(given):
             mistakes.append((name, problem))
         else:
-            defaults[name] = given
+            defaults[name] = float(given) if isinstance(allowed, Float) else given
             del space[name]
     return replace(recipe, space=space, defaults=defaults), mistakes
 

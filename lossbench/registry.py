@@ -154,6 +154,11 @@ class Plugin:
         """Whether lossbench itself ships it."""
         return self.function.__module__.startswith("lossbench.")
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the source file that registered it."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
     def build(self, *args: Any, **params: Any) -> Any:
         """Call the plugin; a parameter named like a Python keyword (`lambda`) is passed as `lambda_`."""
         return self.function(*args, **{_python_name(name): value for name, value in params.items()})
@@ -230,7 +235,7 @@ def backbone(name: str, *, source: str = "") -> Callable[[Function], Function]:
 def metric(
     name: str, *, source: str = "", protocols: tuple[str, ...] = (), higher_is_better: bool = True
 ) -> Callable[[Function], Function]:
-    """Register `function(embeddings (N, D), labels (N,)) -> float`, computed on test in both spaces."""
+    """Register `function(embeddings (N, D), labels (N,)) -> float`, computed on validation and test in both spaces."""
 
     def register(function: Function) -> Function:
         _add(
@@ -357,3 +362,5 @@ def _load_entry_point(kind: Kind, name: str) -> None:
                 raise PluginError(
                     f"{kind} {name!r} from {point.value}: does not import: {type(error).__name__}: {error}"
                 ) from error
+            if (kind, name) not in _plugins:
+                raise PluginError(f"{kind} {name!r} from {point.value}: registers no {kind} of that name")

@@ -24,7 +24,7 @@ def score_file(path: Path) -> str:
     """
     arrays = _read(path)
     embeddings = torch.from_numpy(np.asarray(arrays["embeddings"]))
-    scores = score_split(embeddings, torch.from_numpy(np.asarray(arrays["labels"])), "open-set")
+    scores, _ = score_split(embeddings, torch.from_numpy(np.asarray(arrays["labels"])), verify=True)
     names = [name.removeprefix(f"{SPACES[0]}.") for name in scores if name.startswith(f"{SPACES[0]}.")]
     lines = [f"{'':<22}" + "".join(f"{space:>12}" for space in SPACES)]
     lines += [f"{name:<22}" + "".join(f"{scores[f'{space}.{name}']:>12.4f}" for space in SPACES) for name in names]

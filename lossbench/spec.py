@@ -176,7 +176,8 @@ class Provenance:
     Attributes:
         data: checksum of the images, labels and splits.
         code: digest of the lossbench sources that affect results.
-        plugins: (file name, SHA-256) of every plugin file the run uses.
+        plugins: (kind and name, SHA-256 of the source file) of every plugin the run uses that lossbench does not
+            ship.
         libraries: (name, version) of the libraries that compute.
     """
 
@@ -221,7 +222,7 @@ class RunSpec:
 
     def _identity(self) -> dict[str, Any]:
         content = to_json(self)
-        del content["provenance"], content["plugin_files"]
+        del content["provenance"], content["plugin_files"], content["training"]["time_limit_s"]
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
             content["training"] = {"input_size": self.training.input_size, "device": self.training.device}
         return content

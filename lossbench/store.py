@@ -134,10 +134,10 @@ class Store:
             return flat
         for group in METRIC_GROUPS:
             scores = record.get("metrics", {}).get(group, {})
-            flat |= {f"{group}.{name}": value for name, value in scores.items()}
+            flat |= {f"{group}.{name}": _number(value) for name, value in scores.items()}
         flat["best_epoch"] = record.get("best_epoch")
         flat["diverged_epoch"] = record.get("diverged_epoch")
-        return flat | {f"cost.{name}": value for name, value in record.get("cost", {}).items()}
+        return flat | {f"cost.{name}": _number(value) for name, value in record.get("cost", {}).items()}
 
 
 def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -201,6 +201,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     return value
+
+
+def _number(value: float | None) -> float:
+    """A figure of a result file: null is NaN."""
+    return float("nan") if value is None else value
 
 
 def _checksum(record: Mapping[str, Any]) -> str:

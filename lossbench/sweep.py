@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from lossbench.executors import WorkerDiedError
-from lossbench.plan import TUNING_SEED, Plan
+from lossbench.plan import TUNING_SEED, Plan, code_digest, library_versions
 from lossbench.recipes import Recipe
 from lossbench.registry import Float, Range
 from lossbench.spec import SCHEMA, RunSpec, Task, Value, to_json
@@ -51,7 +51,7 @@ class Job:
         """The row of the plan file."""
         return {
             "dataset": self.spec.task.dataset,
-            "protocol": self.spec.task.key.partition("/")[2],
+            "protocol": self.spec.task.key.removeprefix(f"{self.spec.task.dataset}/"),
             "recipe": self.recipe,
             "role": self.role,
             "trial": self.trial,
@@ -228,6 +228,7 @@ def planned_runs(plan: Plan) -> int:
 def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
     """The content of `runs/experiments/<name>.json`: the resolved experiment and the role of every run."""
     experiment = plan.experiment
+    losses = [plugin for recipe in plan.recipes for plugin in recipe.losses]
     return {
         "schema": SCHEMA,
         "name": experiment.name,
@@ -244,29 +245,39 @@ def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
         ],
         "planned_runs": planned_runs(plan),
         "train_images": {task.key: size for task, size in plan.train_sizes.items()},
-        "provenance": {task.key: asdict(found) for task, found in plan.provenance.items()},
+        "provenance": {task.key: asdict(plan.provenance(task, losses)) for task in experiment.tasks},
         "rows": [job.row() for job in jobs],
     }
 
 
 def stale_reasons(plan: Plan, store: Store) -> dict[str, list[str]]:
-    """Runs of this experiment's last plan that its current provenance no longer covers, with what changed."""
+    """Runs of this experiment's last plan with today's settings that other code, data or libraries made.
+
+    Returns:
+        run id to what changed: `data`, `code`, `libraries`.
+    """
     try:
         rows = store.read_plan(plan.experiment.name)["rows"]
     except StoreError:
         return {}
-    current = {task.key: asdict(found) for task, found in plan.provenance.items()}
     found: dict[str, list[str]] = {}
-    for row in rows:
-        record = store.read(row["run_id"])
-        now = current.get(f"{row['dataset']}/{row['protocol']}")
-        if record is None or now is None:
+    for record in filter(None, (store.read(row["run_id"]) for row in rows)):
+        task = _same_settings(plan, record["spec"])
+        if task is None:
             continue
         before = record["spec"]["provenance"]
-        changed = [part for part in now if _as_lists(now[part]) != before.get(part)]
-        if changed:
-            found[row["run_id"]] = changed
+        now = {"data": plan.checksums[task], "code": code_digest(), "libraries": [*map(list, library_versions())]}
+        if changed := [part for part, value in now.items() if value != before[part]]:
+            found[record["run_id"]] = changed
     return found
+
+
+def _same_settings(plan: Plan, spec: Record) -> Task | None:
+    """The plan's task that a stored run belongs to, if it was trained as the plan would train it."""
+    experiment = plan.experiment
+    if spec["training"] != experiment.training.model_dump() or spec["embedding_dim"] != experiment.embedding_dim:
+        return None
+    return next((task for task in experiment.tasks if task.model_dump() == spec["task"]), None)
 
 
 def failed_record(spec: RunSpec, reason: str) -> Record:
@@ -293,8 +304,3 @@ def _range_document(allowed: Range) -> dict[str, Any]:
     if isinstance(allowed, Float):
         return {"low": allowed.low, "high": allowed.high, "log": allowed.log}
     return {"options": list(allowed.options)}
-
-
-def _as_lists(value: Any) -> Any:
-    """Tuples as JSON has them."""
-    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value

@@ -188,6 +188,7 @@ def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkey
     plan, kept, _ = finished
     store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
     monkeypatch.setattr("lossbench.plan.code_digest", lambda: "other")
+    monkeypatch.setattr("lossbench.sweep.code_digest", lambda: "other")
     changed = tiny_plan(*FAST)
     assert changed.run_spec(
         changed.experiment.tasks[0], changed.recipes[0], changed.recipes[0].defaults, seed=1, final=True

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         distance_histograms,
         distance_statistics,
         per_class_statistics,
+        repeated_class_pairs,
         scatter_statistics,
         unit,
     )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         accuracy_at,
         best_threshold,
         pair_scores,
+        scores_of,
         verification_metrics,
     )
 
@@ -42,8 +44,10 @@ _HOME = {
     "nearest_neighbours": "retrieval",
     "pair_scores": "verification",
     "per_class_statistics": "distances",
+    "repeated_class_pairs": "distances",
     "retrieval_metrics": "retrieval",
     "scatter_statistics": "distances",
+    "scores_of": "verification",
     "unit": "distances",
     "verification_metrics": "verification",
 }
@@ -61,8 +65,10 @@ __all__ = [
     "nearest_neighbours",
     "pair_scores",
     "per_class_statistics",
+    "repeated_class_pairs",
     "retrieval_metrics",
     "scatter_statistics",
+    "scores_of",
     "unit",
     "verification_metrics",
 ]

@@ -43,7 +43,12 @@ def unit(embeddings: Array) -> Tensor:
 
 
 def distance_statistics(
-    embeddings: Array, labels: Array, *, max_pairs: int = MAX_PAIRS, seed: int = 0
+    embeddings: Array,
+    labels: Array,
+    *,
+    max_pairs: int = MAX_PAIRS,
+    seed: int = 0,
+    pairs: PairDistances | None = None,
 ) -> dict[str, float]:
     """The distance statistics of the embeddings in the space they are given in.
 
@@ -56,6 +61,7 @@ def distance_statistics(
         labels: (N,) integers of any values.
         max_pairs: number of pairs above which they are sampled.
         seed: fixes that sample.
+        pairs: `repeated_class_pairs` of the same points, where they are at hand.
 
     Returns:
         Figure to value; NaN where the definition gives none (one class only, no spread to divide by).
@@ -69,7 +75,7 @@ def distance_statistics(
     (1.0, 10.0, 10.0)
     """
     classes = _classes(*read_sample(embeddings, labels))
-    pairs = pair_distances(classes.points, classes.own, max_pairs=max_pairs, seed=seed)
+    pairs = pairs or pair_distances(classes.points, classes.own, max_pairs=max_pairs, seed=seed)
     figures = _scatter(classes) | _pair_statistics(pairs)
     return {
         **figures,
@@ -127,29 +133,40 @@ def per_class_statistics(embeddings: Array, labels: Array) -> dict[str, NDArray[
     return {name: column.cpu().numpy() for name, column in columns.items()}
 
 
-def distance_histograms(
-    embeddings: Array, labels: Array, bins: int = 64, *, max_pairs: int = MAX_PAIRS, seed: int = 0
-) -> dict[str, NDArray[Any]]:
-    """Counts of genuine and impostor distances on common edges from 0 to the largest distance.
+def repeated_class_pairs(
+    embeddings: Array, labels: Array, *, max_pairs: int = MAX_PAIRS, seed: int = 0
+) -> PairDistances:
+    """The pair distances that section 2 of the protocol speaks of: classes with a single sample left out.
 
     Args:
         embeddings: (N, D) floating.
         labels: (N,) integers of any values.
-        bins: number of bins, at least 1.
-        max_pairs: number of pairs above which they are sampled, as in `distance_statistics`.
+        max_pairs: number of pairs above which they are sampled.
         seed: fixes that sample.
+
+    Raises:
+        ValueError: arrays that do not fit, values that are not finite, no class with two samples.
+    """
+    classes = _classes(*read_sample(embeddings, labels))
+    return pair_distances(classes.points, classes.own, max_pairs=max_pairs, seed=seed)
+
+
+def distance_histograms(pairs: PairDistances, bins: int = 64) -> dict[str, NDArray[Any]]:
+    """Counts of genuine and impostor distances on common edges from 0 to the largest distance.
+
+    Args:
+        pairs: as `repeated_class_pairs` gives them.
+        bins: number of bins, at least 1.
 
     Returns:
         `edges` (bins + 1,), `genuine` (bins,) and `impostor` (bins,).
 
     Raises:
-        ValueError: arrays that do not fit, values that are not finite, no class with two samples, bins below 1.
+        ValueError: bins below 1.
     """
     if bins < 1:
         raise ValueError(f"bins: {bins} is below 1")
-    classes = _classes(*read_sample(embeddings, labels))
-    pairs = pair_distances(classes.points, classes.own, max_pairs=max_pairs, seed=seed)
-    top = float(torch.cat([pairs.genuine, pairs.impostor]).max()) or 1.0
+    top = max(float(kind.max()) for kind in (pairs.genuine, pairs.impostor) if len(kind)) or 1.0
     counts = {
         kind: torch.histc(values, bins, 0.0, top).long().cpu().numpy()
         for kind, values in (("genuine", pairs.genuine), ("impostor", pairs.impostor))

@@ -71,7 +71,8 @@ def _all_pairs(points: Tensor, ends: list[int]) -> PairDistances:
     for end in ends:
         # One function for both kinds: another (`pdist`) rounds differently, which would part tied pairs.
         block = _distances(points[start:end], points[start:])
-        genuine.append(block[:, : end - start][block.new_ones(end - start, end - start).triu(1) > 0])
+        above = torch.ones(end - start, end - start, dtype=torch.bool, device=points.device).triu(1)
+        genuine.append(block[:, : end - start][above])
         impostor.append(block[:, end - start :].flatten())
         start = end
     return PairDistances(torch.cat(genuine), torch.cat(impostor), sampled=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.metrics.inputs import Array, as_tensor, read_sample
-from lossbench.metrics.pairs import MAX_PAIRS, pair_distances
+from lossbench.metrics.pairs import MAX_PAIRS, PairDistances, pair_distances
 
 # FAR target 10^-e is named here and written as 1 in so many impostor pairs, which integers compare exactly.
 FAR_TARGETS = {"0.1": 10, "0.01": 100, "0.001": 1_000, "0.0001": 10_000}
@@ -79,7 +79,11 @@ def pair_scores(
     >>> scores.tolist(), same.tolist()
     ([-1.0, -4.0, -3.0], [True, False, False])
     """
-    pairs = pair_distances(*read_sample(embeddings, labels), max_pairs=max_pairs, seed=seed)
+    return scores_of(pair_distances(*read_sample(embeddings, labels), max_pairs=max_pairs, seed=seed))
+
+
+def scores_of(pairs: PairDistances) -> tuple[Tensor, Tensor]:
+    """Scores (P,) and same (P,) of distances that are at hand, as `pair_scores` gives them."""
     scores = -torch.cat([pairs.genuine, pairs.impostor])
     return scores, torch.arange(len(scores), device=scores.device) < len(pairs.genuine)
 

@@ -15,6 +15,7 @@ from lossbench.metrics import (
     distance_histograms,
     distance_statistics,
     per_class_statistics,
+    repeated_class_pairs,
     scatter_statistics,
     unit,
 )
@@ -237,7 +238,7 @@ def test_many_classes_in_several_blocks(monkeypatch):
 def test_histograms_count_every_pair_once(sample):
     points, labels = sample
     keep = ~np.isin(labels, [12, -1])
-    found = distance_histograms(points, labels, bins=10)
+    found = distance_histograms(repeated_class_pairs(points, labels), bins=10)
     i, j = np.triu_indices(keep.sum(), 1)
     distances = np.linalg.norm(points[keep][i] - points[keep][j], axis=1)
     same = labels[keep][i] == labels[keep][j]
@@ -246,10 +247,10 @@ def test_histograms_count_every_pair_once(sample):
     assert found["genuine"].tolist() == np.histogram(distances[same], found["edges"])[0].tolist()
     assert found["genuine"].sum() == same.sum()
     assert found["impostor"].sum() == (~same).sum()
-    collapsed = distance_histograms(np.ones((6, 2)), [0, 0, 0, 1, 1, 1], bins=4)
+    collapsed = distance_histograms(repeated_class_pairs(np.ones((6, 2)), [0, 0, 0, 1, 1, 1]), bins=4)
     assert collapsed["genuine"].tolist() == [6, 0, 0, 0]
     with pytest.raises(ValueError, match="bins: 0 is below 1"):
-        distance_histograms(points, labels, bins=0)
+        distance_histograms(repeated_class_pairs(points, labels), bins=0)
 
 
 def test_centers_against_true_means():

@@ -1,0 +1,89 @@
+"""The report of an experiment: a page, a text, a table and a JSON file, made from `runs/` and nothing else.
+
+Nothing here imports torch, and nothing compares recipes in words but `verdict` and `findings`, from tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from lossbench.report import latex, markdown, page
+from lossbench.report.cells import plain
+from lossbench.report.document import Document, compose
+from lossbench.report.evidence import Evidence
+from lossbench.report.material import Material, gather
+from lossbench.report.results import results
+from lossbench.report.svg import standalone
+from lossbench.store import write_whole
+
+__all__ = ["write"]
+
+
+def write(name: str, runs: Path, reports: Path) -> Iterator[str]:
+    """Write the report of an experiment to `reports/<name>/`; yield the lines to print.
+
+    Args:
+        name: of an experiment whose plan is in `runs`; its runs may be incomplete.
+        runs: the only thing that is read.
+        reports: each file is written whole or not at all.
+
+    Yields:
+        The verdict of each task with its ranking; the last line is the path of the page.
+
+    Raises:
+        StoreError: no experiment of that name was run there.
+    """
+    material = gather(name, Path(runs))
+    evidence = Evidence(material)
+    document = compose(material, evidence)
+    folder = Path(reports) / name
+    for path, content in _files(material, evidence, document).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / path, content.encode())
+    yield from _terminal(document)
+    yield str(folder / "index.html")
+
+
+def _files(material: Material, evidence: Evidence, document: Document) -> dict[str, str]:
+    """Every file of a report by its path; the page comes last, when what it stands beside is there."""
+    files = {
+        f"figures/{picture.name}.svg": standalone(picture.svg)
+        for item in document.tasks
+        for picture in item.pictures.values()
+    }
+    files |= {
+        f"tables/{item.key}-ranking.tex": latex.table(item.tables["ranking"])
+        for item in document.tasks
+        if "ranking" in item.tables
+    }
+    files["experiment.toml"] = document.protocol.toml
+    files["results.csv"] = _csv(material)
+    files["results.json"] = json.dumps(results(evidence, document), indent=1, allow_nan=False) + "\n"
+    files["report.md"] = markdown.render(document)
+    files["index.html"] = page.render(document)
+    return files
+
+
+def _csv(material: Material) -> str:
+    """One row a finished run in the documented order; floats as Python prints them, which is exact."""
+    table = material.table.drop(columns="task")
+    whole = {name: "Int64" for name in ("trial", "best_epoch", "diverged_epoch") if name in table}
+    return table.astype(whole).to_csv(index=False, lineterminator="\n")
+
+
+def _terminal(document: Document) -> Iterator[str]:
+    """The answer of each task with its ranking, in plain text."""
+    for item in document.tasks:
+        yield ""
+        names = f": {', '.join(item.answer.names)}" if item.answer.names else ""
+        yield f"{item.task}, {document.scope}: {item.answer.label}{names}"
+        yield f"  {item.answer.sentence}".replace("−", "-").replace("±", "+-")
+        yield from (f"  note: {caveat}" for caveat in item.answer.caveats)
+        if "ranking" in item.tables:
+            yield ""
+            yield from (f"  {line}" for line in plain(item.tables["ranking"], columns=8))
+    yield ""
+    if document.state:
+        yield document.state

@@ -1,0 +1,100 @@
+"""The report as one value: everything that the page, the Markdown and the JSON say, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lossbench import __version__
+from lossbench.report import drawing, malpractice, maps, protocol, tables, timing, tuning
+from lossbench.report.cells import Table
+from lossbench.report.evidence import Evidence
+from lossbench.report.figures import Picture
+from lossbench.report.findings import SCOPE, Finding, findings
+from lossbench.report.material import Material
+from lossbench.report.verdict import Answer, answer
+
+Maker = Callable[[Evidence, str], Table]
+TABLES: Mapping[str, Maker] = {
+    "ranking": tables.ranking,
+    "effects": tables.effects,
+    "quality": tables.quality,
+    "distances_sphere": lambda evidence, task: tables.distances(evidence, task, "sphere"),
+    "distances_raw": lambda evidence, task: tables.distances(evidence, task, "euclidean"),
+    "cost": tables.cost,
+    "equal_time": timing.table,
+    "tuned": tables.tuned,
+    "tuning_tax": tuning.tax,
+    "malpractice": malpractice.table,
+    "seeds": tables.seeds,
+    "runs": tables.every_run,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """One task: its answer, sentences, tables and pictures; `map_data` feeds the page's canvases."""
+
+    task: str
+    key: str
+    answer: Answer
+    findings: tuple[Finding, ...]
+    tables: Mapping[str, Table]
+    pictures: Mapping[str, Picture]
+    map_data: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A whole report. `state` says in one sentence what is missing; empty for a complete one."""
+
+    name: str
+    question: str
+    version: str
+    scope: str
+    state: str
+    empty: bool
+    tasks: tuple[TaskReport, ...]
+    protocol: protocol.Protocol
+
+
+def compose(material: Material, evidence: Evidence) -> Document:
+    """Compute everything that the report shows."""
+    return Document(
+        name=material.name,
+        question=str(material.experiment.get("question", "")),
+        version=__version__,
+        scope=SCOPE,
+        state=_state(material),
+        empty=material.progress.finished == 0,
+        tasks=() if material.progress.finished == 0 else tuple(_task(evidence, task) for task in material.tasks),
+        protocol=protocol.protocol(material),
+    )
+
+
+def _task(evidence: Evidence, task: str) -> TaskReport:
+    return TaskReport(
+        task=task,
+        key=f"t{evidence.material.tasks.index(task)}",
+        answer=answer(evidence, task),
+        findings=tuple(findings(evidence, task)),
+        tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
+        pictures=drawing.pictures(evidence, task),
+        map_data=maps.interactive(evidence.material, task),
+    )
+
+
+def _state(material: Material) -> str:
+    progress = material.progress
+    if not progress.finished:
+        return f"No run of this experiment has finished yet: all {progress.planned} planned runs are missing."
+    parts = []
+    if progress.missing:
+        parts.append(
+            f"Partial report: {progress.finished} of {progress.planned} planned runs are there, "
+            f"{progress.missing} are missing."
+        )
+    if progress.failed:
+        parts.append(f"{progress.failed} runs failed and have no scores; comparisons that lack them are incomplete.")
+    return " ".join(parts)

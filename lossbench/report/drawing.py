@@ -1,0 +1,196 @@
+"""From evidence to the figures of a task: what is computed here is drawn in `figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from lossbench.report import figures, formats, maps, panels, timing, tuning
+from lossbench.report.evidence import EQUIVALENCE, Evidence, summary
+from lossbench.report.figures import Bar, Line, Picture, Strip
+from lossbench.report.material import PRIMARY, VALIDATION, Material
+from lossbench.report.palette import Look, looks
+from lossbench.report.panels import Histogram
+from lossbench.report.tables import by_mean
+from lossbench.statistics import mean_interval
+
+
+def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
+    """Every figure of a task that its runs allow, by kind."""
+    material = evidence.material
+    if not any(len(material.rows(task, recipe)) for recipe in material.recipes):
+        return {}
+    look = looks(material.recipes)
+    key = f"t{material.tasks.index(task)}"
+    found = {
+        "headline": _headline(evidence, task, look, key),
+        "forest": _forest(evidence, task, look, key),
+        "map": maps.small_multiples(material, task, f"{key}-map"),
+        "histograms": _histograms(material, task, key),
+        "loss": _curve(material, task, look, f"{key}-loss", "loss", "training loss", log=True),
+        "validation": _curve(material, task, look, f"{key}-val", "val_map_at_r", "validation MAP@R"),
+        "tuning": _expected(material, task, look, key),
+        "surface": _surface(material, task, key),
+        "time": _time(material, task, look, key),
+        "cost": _cost(material, task, look, key),
+    }
+    return {kind: picture for kind, picture in found.items() if picture is not None}
+
+
+def _headline(evidence: Evidence, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+    material, comparison = evidence.material, evidence.primary[task]
+    letters = comparison.letters if comparison else {}
+    strips = [
+        Strip(
+            name=recipe,
+            scores={seed: score for seed, score in material.values(task, recipe, PRIMARY).items() if score == score},
+            mean=float(found.mean),
+            low=float(found.low),
+            high=float(found.high),
+            letters=letters.get(recipe, ""),
+        )
+        for recipe in by_mean(material, task)
+        if recipe in material.recipes
+        for found in [summary(material, task, recipe, PRIMARY)]
+        if np.isfinite(found.mean)
+    ]
+    if not strips:
+        return None
+    baselines = {name: material.mean(task, name, PRIMARY) for name in material.baselines}
+    return figures.headline(f"{key}-headline", task, strips, look, baselines)
+
+
+def _forest(evidence: Evidence, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+    comparison, reference = evidence.primary[task], evidence.material.reference
+    ranked = [standing.recipe for standing in comparison.ranking] if comparison else []
+    if comparison is None or reference not in ranked:
+        return None
+    pairs = [comparison.pair(name, reference) for name in ranked if name != reference]
+    bars = [
+        Bar(
+            name=pair.a,
+            mean=pair.effect.mean,
+            low=pair.effect.low,
+            high=pair.effect.high,
+            clear=pair.verdict in ("better", "worse"),
+        )
+        for pair in pairs
+        if pair.effect.n
+    ]
+    if not bars:
+        return None
+    return figures.forest(f"{key}-forest", task, reference, bars, look, EQUIVALENCE.get(PRIMARY))
+
+
+def _curve(
+    material: Material, task: str, look: Mapping[str, Look], name: str, curve: str, title: str, *, log: bool = False
+) -> Picture | None:
+    lines = []
+    for recipe in material.recipes:
+        values = material.curves(task, recipe, curve)
+        if not values.size or not np.isfinite(values).any():
+            continue
+        if log:  # a band of a geometric mean stays positive
+            with np.errstate(divide="ignore"):
+                band = mean_interval(np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), np.nan))
+            mean, low, high = np.exp(band.mean), np.exp(band.low), np.exp(band.high)
+        else:
+            band = mean_interval(values)
+            mean, low, high = band.mean, band.low, band.high
+        lines.append(Line(name=recipe, x=np.arange(values.shape[1]), mean=mean, low=low, high=high))
+    if not lines:
+        return None
+    found = figures.curves(name, task, lines, look, title=title, ylabel=title, log=log)
+    note = "Mean over seeds with its 95 % interval."
+    if log:
+        note += " Losses of different recipes are on scales of their own: read the shapes, not the heights."
+    return replace(found, caption=note)
+
+
+def _time(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+    grid = timing.progress(material, task)
+    if not grid:
+        return None
+    lines = [
+        Line(name=recipe, x=seconds, mean=band.mean, low=band.low, high=band.high)
+        for recipe, (seconds, band) in grid.items()
+    ]
+    return figures.curves(
+        f"{key}-time",
+        task,
+        lines,
+        look,
+        title="validation MAP@R by training time",
+        ylabel="validation MAP@R so far",
+        xlabel="training time, s",
+    )
+
+
+def _expected(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+    lines = []
+    for recipe in material.recipes:
+        curve = tuning.curve(material, task, recipe)
+        if curve.size and np.isfinite(curve).any():
+            nothing = np.full(curve.shape, np.nan)
+            lines.append(Line(name=recipe, x=np.arange(1, curve.size + 1), mean=curve, low=nothing, high=nothing))
+    if not lines:
+        return None
+    title = "expected highest validation MAP@R"
+    return figures.curves(f"{key}-tuning", task, lines, look, title=title, ylabel=title, xlabel="trials")
+
+
+def _surface(material: Material, task: str, key: str) -> Picture | None:
+    """The first recipe with both lambda and alpha to tune: how much its two parameters matter."""
+    for recipe in material.recipes:
+        trials = material.rows(task, recipe, "trial").sort_values("trial")
+        names = ("param.lambda", "param.alpha")
+        if not set(names) | {VALIDATION} <= set(trials.columns):
+            continue
+        trials = trials.dropna(subset=list(names))
+        trials = trials[(trials[list(names)] > 0).all(axis=1)]
+        if len(trials) < 3 or trials["param.lambda"].nunique() < 2 or trials["param.alpha"].nunique() < 2:
+            continue
+        if not np.isfinite(trials[VALIDATION].to_numpy(dtype=float)).any():
+            continue
+        points = list(trials[[*names, VALIDATION]].astype(float).itertuples(index=False, name=None))
+        chosen = int(np.nanargmax(trials[VALIDATION].to_numpy(dtype=float)))
+        share = formats.share(tuning.forgiving(material, task, recipe))
+        note = f"{share} of the trials are within one standard error of the highest."
+        return replace(
+            panels.surface(f"{key}-surface", task, recipe, points, ("lambda", "alpha"), chosen), caption=note
+        )
+    return None
+
+
+def _cost(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+    points = {
+        recipe: (material.mean(task, recipe, "cost.train_wall_s"), material.mean(task, recipe, PRIMARY))
+        for recipe in material.recipes
+    }
+    points = {recipe: point for recipe, point in points.items() if np.isfinite(point).all()}
+    if not points:
+        return None
+    return panels.scatter(f"{key}-cost", task, points, look, xlabel="training time of a run, s")
+
+
+def _histograms(material: Material, task: str, key: str) -> Picture | None:
+    found = []
+    for recipe in (*material.recipes, "untrained"):
+        run = material.representative(task, recipe) if recipe in (*material.recipes, *material.baselines) else None
+        arrays = material.arrays(run) if run else {}
+        if "histogram.sphere.edges" not in arrays:
+            continue
+        edges = arrays["histogram.sphere.edges"]
+        genuine, impostor = (arrays[f"histogram.sphere.{kind}"] for kind in ("genuine", "impostor"))
+        widths = np.diff(edges)
+        found.append(
+            Histogram(
+                name=recipe,
+                edges=edges,
+                genuine=genuine / max(genuine.sum(), 1) / widths,
+                impostor=impostor / max(impostor.sum(), 1) / widths,
+            )
+        )
+    return panels.histograms(f"{key}-histograms", task, found) if found else None

@@ -1,0 +1,117 @@
+"""The comparisons of an experiment: every two recipes on every figure that a table or a sentence speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lossbench.report.material import PRIMARY, Material
+from lossbench.statistics import MeanInterval, mean_interval
+from lossbench.verdicts import Comparison, Constant, Scores, compare_all
+
+EQUIVALENCE = {PRIMARY: 0.005}  # half a point of MAP@R: the region of practical equivalence, in the metric's unit
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of definitions: its column, how a reader calls it, and which direction is wanted (0: neither)."""
+
+    column: str
+    label: str
+    direction: int
+
+
+QUALITY = (
+    Figure("test.sphere.map_at_r", "MAP@R", 1),
+    Figure("test.euclidean.map_at_r", "MAP@R, raw", 1),
+    Figure("test.sphere.precision_at_1", "P@1", 1),
+    Figure("test.sphere.r_precision", "R-precision", 1),
+    Figure("test.sphere.recall_at_2", "R@2", 1),
+    Figure("test.sphere.recall_at_4", "R@4", 1),
+    Figure("test.sphere.recall_at_8", "R@8", 1),
+    Figure("test.head_accuracy", "head accuracy", 1),
+    Figure("test.sphere.nearest_mean_accuracy", "nearest mean", 1),
+    Figure("test.sphere.knn_accuracy", "5-NN", 1),
+    Figure("test.sphere.auc", "ROC AUC", 1),
+    Figure("test.sphere.eer", "EER", -1),
+    Figure("test.sphere.tar_at_far_0.1", "TAR at FAR 0.1", 1),
+    Figure("test.sphere.tar_at_far_0.01", "TAR at FAR 0.01", 1),
+    Figure("test.sphere.tar_at_far_0.001", "TAR at FAR 0.001", 1),
+)
+DISTANCES = (
+    ("intra_mean", "intra mean", 0),
+    ("inter_mean", "inter mean", 0),
+    ("inter_nearest", "inter nearest", 0),
+    ("intra_inter_ratio", "intra/inter", -1),
+    ("scatter_ratio", "scatter ratio", -1),
+    ("d_prime", "d′", 1),
+    ("pi_ratio", "π ratio", -1),
+    ("effective_rank", "effective rank", 0),
+    ("rho", "ρ", 0),
+)
+COMPACTNESS = ("intra_inter_ratio", "scatter_ratio")
+SPACES = ("sphere", "euclidean")
+
+
+def distance_figures(space: str) -> tuple[Figure, ...]:
+    """The distance statistics of one space as figures."""
+    return tuple(Figure(f"test.{space}.{name}", label, direction) for name, label, direction in DISTANCES)
+
+
+class Evidence:
+    """Comparisons, computed once each and kept."""
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        self._comparisons: dict[tuple[str, str, bool], Comparison | None] = {}
+
+    def comparison(self, task: str, figure: Figure, *, baselines: bool = False) -> Comparison | None:
+        """All pairs of recipes on one figure; None where nobody has it or it has no wanted direction.
+
+        Failed and missing seeds stay in as NaN, so that the comparison knows it is incomplete. Baselines are
+        no recipes and stay out of Holm's family, unless asked for: that family is a separate question.
+        """
+        key = (task, figure.column, baselines)
+        if key not in self._comparisons:
+            self._comparisons[key] = self._compare(task, figure, baselines)
+        return self._comparisons[key]
+
+    @cached_property
+    def primary(self) -> Mapping[str, Comparison | None]:
+        """The confirmatory comparison of each task."""
+        return {task: self.comparison(task, QUALITY[0]) for task in self.material.tasks}
+
+    def _compare(self, task: str, figure: Figure, baselines: bool) -> Comparison | None:
+        if not figure.direction:
+            return None
+        scores: dict[str, Scores] = {recipe: self._scores(task, recipe, figure) for recipe in self.material.recipes}
+        if baselines:
+            scores |= {name: self._baseline(task, name, figure) for name in self.material.baselines}
+        if not any(isinstance(found, Constant) or any(v == v for v in found.values()) for found in scores.values()):
+            return None
+        return compare_all(scores, higher_is_better=figure.direction > 0, equivalence=EQUIVALENCE.get(figure.column))
+
+    def _scores(self, task: str, recipe: str, figure: Figure) -> dict[int, float]:
+        planned = {seed: float("nan") for seed in self._planned_seeds}
+        return planned | self.material.values(task, recipe, figure.column)
+
+    def _baseline(self, task: str, name: str, figure: Figure) -> Scores:
+        found = self.material.values(task, name, figure.column)
+        if name == "pixels" and len(found) == 1:  # no seed enters it
+            return Constant(value=next(iter(found.values())))
+        return found
+
+    @cached_property
+    def _planned_seeds(self) -> tuple[int, ...]:
+        """Final seeds of the plan; recipes whose finals are not planned yet lack all of them."""
+        rows = self.material.plan["rows"]
+        return tuple(sorted({int(row["seed"]) for row in rows if row["role"] in ("final", "default")}))
+
+
+def summary(material: Material, task: str, recipe: str, column: str, role: str | None = None) -> MeanInterval:
+    """Mean over seeds with its t interval; scalars in arrays of no axis."""
+    values = np.array(list(material.values(task, recipe, column, role).values()), dtype=float)
+    return mean_interval(values if values.size else np.array([np.nan]))

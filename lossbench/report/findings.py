@@ -1,0 +1,163 @@
+"""Sentences made from test results. No other place in the report compares recipes in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lossbench.report import formats
+from lossbench.report.evidence import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
+from lossbench.report.verdict import detectable_text, effect_text, listed
+from lossbench.verdicts import Comparison, PairVerdict
+
+SCOPE = "at this tuned setting and class split"
+_WORDS = {
+    "better": "is better than",
+    "worse": "is worse than",
+    "equivalent": "is equivalent to",
+    "indistinguishable": "could not be told from",
+    "undecided": "cannot be compared yet with",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A sentence with the question it answers and its standing; `about` is a task."""
+
+    about: str
+    question: str
+    text: str
+    confirmatory: bool
+
+
+def findings(evidence: Evidence, task: str) -> list[Finding]:
+    """Everything said of a task beside its answer."""
+    makers = (_against_reference, _baselines, _centers, _other_space)
+    return [finding for make in makers for finding in make(evidence, task)]
+
+
+def words(pair: PairVerdict) -> str:
+    """`a is better than b`: the verdict of a pair in words."""
+    text = f"{pair.a} {_WORDS[pair.verdict]} {pair.b}"
+    return text + (" by less than matters in practice" if pair.negligible else "")
+
+
+def _against_reference(evidence: Evidence, task: str) -> Iterator[Finding]:
+    """The reference recipe against each other one, grouped by verdict."""
+    comparison, reference = evidence.primary[task], evidence.material.reference
+    if comparison is None or not _has(comparison, reference):
+        return
+    others = [standing.recipe for standing in comparison.ranking if standing.recipe != reference]
+    pairs = [comparison.pair(name, reference) for name in others]
+    sentences = []
+    for verdict in ("better", "worse", "equivalent"):
+        group = [pair for pair in pairs if pair.verdict == verdict]
+        if group:
+            plural = " are " if len(group) > 1 else " is "
+            what = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}[verdict]
+            found = listed([f"{pair.a} ({effect_text(pair)})" for pair in group])
+            sentences.append(f"{found}{plural}{what} {reference}.")
+    same = [pair for pair in pairs if pair.verdict == "indistinguishable"]
+    if same:
+        found = listed([f"{pair.a} ({effect_text(pair)})" for pair in same])
+        sentences.append(f"Not told from {reference}: {found}; {detectable_text(same)}.")
+    if sentences:
+        yield Finding(
+            about=task,
+            question=f"How do the recipes compare with {reference} in MAP@R?",
+            text=" ".join(sentences),
+            confirmatory=True,
+        )
+
+
+def _baselines(evidence: Evidence, task: str) -> Iterator[Finding]:
+    """Recipes that were not shown to be above a baseline: training or not, that is worth knowing."""
+    comparison = evidence.comparison(task, QUALITY[0], baselines=True)
+    if comparison is None:
+        return
+    for baseline in evidence.material.baselines:
+        if not _has(comparison, baseline):
+            continue
+        pairs = [
+            comparison.pair(name, baseline)
+            for name in evidence.material.recipes
+            if _has(comparison, name) and comparison.pair(name, baseline).verdict != "undecided"
+        ]
+        if not pairs:
+            continue
+        short = [pair for pair in pairs if pair.verdict != "better"]
+        text = f"Every recipe is better than the baseline {baseline}."
+        if short:
+            text = " ".join(f"{words(pair)} ({effect_text(pair)}).".replace(" .", ".") for pair in short)
+        elif len(pairs) < len(evidence.material.recipes):
+            text = f"{listed([pair.a for pair in pairs])}: better than the baseline {baseline}."
+        yield Finding(about=task, question=f"Is training worth it against {baseline}?", text=text, confirmatory=False)
+
+
+def _centers(evidence: Evidence, task: str) -> Iterator[Finding]:
+    """Does a centre term make classes more compact, and does it pay in MAP@R?"""
+    material = evidence.material
+    for recipe in material.recipes:
+        if "center" not in material.losses(recipe) or recipe == material.reference:
+            continue
+        compact = [
+            sentence
+            for space in ("sphere", "euclidean")
+            for figure in distance_figures(space)
+            if figure.column.rpartition(".")[2] in COMPACTNESS
+            and (sentence := _compactness(evidence, task, recipe, figure, space))
+        ]
+        paid = _pair(evidence.primary[task], recipe, material.reference)
+        if not compact or paid is None:
+            continue
+        yield Finding(
+            about=task,
+            question=f"Does {recipe} make features more compact than {material.reference}, and does it pay?",
+            text=f"{' '.join(compact)} In MAP@R {words(paid)} ({effect_text(paid)}).",
+            confirmatory=False,
+        )
+
+
+def _compactness(evidence: Evidence, task: str, recipe: str, figure: Figure, space: str) -> str:
+    pair = _pair(evidence.comparison(task, figure), recipe, evidence.material.reference)
+    if pair is None or pair.verdict == "undecided":
+        return ""
+    said = {"better": "more compact", "worse": "less compact"}.get(pair.verdict, "no difference shown")
+    where = "on the sphere" if space == "sphere" else "raw"
+    return f"By {figure.label} {where}: {said} ({effect_text(pair)})."
+
+
+def _other_space(evidence: Evidence, task: str) -> Iterator[Finding]:
+    """Where the raw space reverses a verdict of the sphere."""
+    sphere, raw = (evidence.comparison(task, figure) for figure in QUALITY[:2])
+    if sphere is None or raw is None:
+        return
+    reversed_ = []
+    for pair in sphere.pairs:
+        other = _pair(raw, pair.a, pair.b)
+        if other is not None and {pair.verdict, other.verdict} == {"better", "worse"}:
+            first = pair if pair.verdict == "better" else pair.reversed()
+            raw_pair = raw.pair(first.a, first.b)
+            reversed_.append(f"{words(first)} on the sphere, and worse in the raw space ({effect_text(raw_pair)})")
+    text = "No verdict on a pair is reversed when embeddings are compared raw instead of on the sphere."
+    if reversed_:
+        text = "The raw space reverses " + "; ".join(reversed_) + "."
+    yield Finding(about=task, question="Does the raw space change the answer?", text=text, confirmatory=False)
+
+
+def _pair(comparison: Comparison | None, a: str, b: str) -> PairVerdict | None:
+    if comparison is None or not (_has(comparison, a) and _has(comparison, b)):
+        return None
+    return comparison.pair(a, b)
+
+
+def _has(comparison: Comparison, name: str) -> bool:
+    return any(standing.recipe == name for standing in comparison.ranking)
+
+
+def verdict_cell(pair: PairVerdict | None) -> tuple[str, str]:
+    """A pair's verdict for a table, and its mark."""
+    if pair is None:
+        return formats.NONE, "muted"
+    mark = {"better": "up", "worse": "down"}.get(pair.verdict, "muted")
+    return pair.verdict + (" (negligible)" if pair.negligible else ""), mark

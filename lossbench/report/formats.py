@@ -1,0 +1,116 @@
+"""How numbers are written: three decimals for scores, a true minus sign, a dash where there is none."""
+
+from __future__ import annotations
+
+import math
+
+NONE = "–"
+MINUS = "−"
+
+
+def score(value: float, digits: int = 3) -> str:
+    """A score with a fixed number of decimals.
+
+    >>> score(0.98765), score(-0.5), score(float("nan"))
+    ('0.988', '−0.500', '–')
+    """
+    if not _present(value):
+        return NONE
+    return f"{_no_minus_zero(value, digits):.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference, with its sign.
+
+    >>> signed(0.0123), signed(-0.0004)
+    ('+0.012', '0.000')
+    """
+    if not _present(value):
+        return NONE
+    value = _no_minus_zero(value, digits)
+    return (f"{value:+.{digits}f}" if value else f"{0:.{digits}f}").replace("-", MINUS)
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """A closed interval; a dash where there is none.
+
+    >>> interval(-0.01, 0.02)
+    '[−0.010, 0.020]'
+    """
+    if not (_present(low) and _present(high)):
+        return NONE
+    return f"[{score(low, digits)}, {score(high, digits)}]"
+
+
+def p_value(p: float) -> str:
+    """A p value to three decimals, to four where three would hide on which side of 5 % it is.
+
+    >>> p_value(0.0312), p_value(1e-7), p_value(0.0499)
+    ('0.031', '<0.001', '0.0499')
+    """
+    if not _present(p):
+        return NONE
+    if p < 0.0005:
+        return "<0.001"
+    return f"{p:.4f}" if f"{p:.3f}" == "0.050" else f"{p:.3f}"
+
+
+def p_text(p: float) -> str:
+    """A p value in a sentence.
+
+    >>> p_text(0.0312), p_text(1e-7)
+    ('p = 0.031', 'p < 0.001')
+    """
+    text = p_value(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A figure of unknown size to a few significant digits, without an exponent where it is readable.
+
+    >>> significant(0.0123456), significant(1234.5), significant(2e-05), significant(3.0)
+    ('0.0123', '1,234', '2.00e−05', '3.00')
+    """
+    if not _present(value):
+        return NONE
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    if magnitude >= digits:
+        return f"{value:,.0f}".replace("-", MINUS)
+    if magnitude < -4:
+        return f"{value:.{digits - 1}e}".replace("-", MINUS)
+    return f"{value:.{max(digits - 1 - magnitude, 0)}f}".replace("-", MINUS)
+
+
+def share(value: float) -> str:
+    """A share in per cent.
+
+    >>> share(0.125)
+    '12.5 %'
+    """
+    if not _present(value):
+        return NONE
+    return f"{100 * value:.1f} %"
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separated.
+
+    >>> count(12345.0)
+    '12,345'
+    """
+    return f"{value:,.0f}" if _present(value) else NONE
+
+
+def parameter(value: object) -> str:
+    """A hyper-parameter's value."""
+    if isinstance(value, float) and not math.isnan(value):
+        return significant(value)
+    return NONE if value is None or value != value else str(value)
+
+
+def _present(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _no_minus_zero(value: float, digits: int) -> float:
+    return 0.0 if round(value, digits) == 0 else value

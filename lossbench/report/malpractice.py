@@ -1,0 +1,84 @@
+"""Under bad practice: what a careless comparison of the same runs would have claimed.
+
+The only reader of the sealed audit files, which hold the test score of every epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from lossbench.report import formats
+from lossbench.report.cells import Cell, Column, Row, Table, make_table
+from lossbench.report.evidence import Evidence
+from lossbench.report.material import PRIMARY, Material
+
+Score = Callable[[Material, str, str], float]
+
+
+def proper(material: Material, task: str, recipe: str) -> float:
+    """As the protocol has it: the mean over seeds at the epoch that validation chose."""
+    return material.mean(task, recipe, PRIMARY)
+
+
+def epoch_by_test(material: Material, task: str, recipe: str) -> float:
+    """As if test had chosen the epoch of every seed."""
+    tops = []
+    for run in material.rows(task, recipe)["run_id"]:
+        audit = material.store.audit(str(run)).get("test_map_at_r", [])
+        scores = [score for score in audit if score is not None]
+        if scores:
+            tops.append(max(scores))
+    return float(np.mean(tops)) if tops else math.nan
+
+
+def top_seed(material: Material, task: str, recipe: str) -> float:
+    """As if only the luckiest seed had been run."""
+    scores = [score for score in material.values(task, recipe, PRIMARY).values() if score == score]
+    return max(scores, default=math.nan)
+
+
+def untuned_reference(material: Material, task: str, recipe: str) -> float:
+    """As if everybody but the reference had been tuned."""
+    role = "default" if recipe == material.reference else "final"
+    return material.mean(task, recipe, PRIMARY, role)
+
+
+PRACTICES: tuple[tuple[str, str, Score], ...] = (
+    ("proper", "this report", proper),
+    ("test picks the epoch", "mean", epoch_by_test),
+    ("luckiest seed only", "one run", top_seed),
+    ("reference untuned", "mean", untuned_reference),
+)
+
+
+def table(evidence: Evidence, task: str) -> Table:
+    """Score and rank of every recipe under each practice, with what the practice adds."""
+    material = evidence.material
+    recipes = [recipe for recipe in material.recipes if len(material.rows(task, recipe))]
+    scores = {name: {recipe: score(material, task, recipe) for recipe in recipes} for name, _, score in PRACTICES}
+    columns = [Column("recipe", numeric=False)]
+    columns += [Column(name, f"{note}, rank") for name, note, _ in PRACTICES]
+    order = sorted(recipes, key=lambda recipe: -np.nan_to_num(scores["proper"][recipe], nan=-1.0))
+    ranks = {name: _ranks(found) for name, found in scores.items()}
+    rows = [Row((Cell(recipe), *[_cell(scores, ranks, name, recipe) for name, _, _ in PRACTICES])) for recipe in order]
+    notes = (
+        "The same runs, scored as careless comparisons do, without any test. Ranks are orders of means or of single "
+        "runs: none of the columns to the right supports a claim.",
+    )
+    return make_table("malpractice", f"Under bad practice, {task}", columns, rows, notes=notes)
+
+
+def _cell(scores: dict[str, dict[str, float]], ranks: dict[str, dict[str, int]], name: str, recipe: str) -> Cell:
+    value = scores[name][recipe]
+    if math.isnan(value):
+        return Cell(formats.NONE, value)
+    moved = ranks[name][recipe] != ranks["proper"][recipe]
+    added = "" if name == "proper" else f" ({formats.signed(value - scores['proper'][recipe])})"
+    return Cell(f"{formats.score(value)}{added}, {ranks[name][recipe]}", value, "down" if moved else "")
+
+
+def _ranks(scores: dict[str, float]) -> dict[str, int]:
+    return {recipe: 1 + sum(other > value for other in scores.values()) for recipe, value in scores.items()}

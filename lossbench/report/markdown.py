@@ -1,0 +1,128 @@
+"""The report as Markdown that renders on a code host, with figures in files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lossbench.report.cells import Table
+from lossbench.report.document import Document, TaskReport
+from lossbench.report.figures import Picture
+
+_ESCAPES = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "|": "\\|",
+        "*": "\\*",
+        "_": "\\_",
+        "`": "\\`",
+        "[": "\\[",
+        "]": "\\]",
+        "\\": "\\\\",
+        "~": "\\~",
+        "@": "&#64;",  # no code host shall read softmax@balanced as somebody's name
+    }
+)
+_SECTIONS = (
+    ("Distances within and between classes", ("histograms",), ("distances_sphere", "distances_raw")),
+    ("Training", ("loss", "validation"), ()),
+    ("Cost and equal time", ("cost", "time"), ("cost", "equal_time")),
+    ("Tuning", ("tuning", "surface"), ("tuned", "tuning_tax")),
+    ("Under bad practice", (), ("malpractice",)),
+    ("Every seed", (), ("seeds",)),
+)
+
+
+def escape(text: str) -> str:
+    """Any text as Markdown text.
+
+    >>> escape("a|b <c>")
+    'a\\\\|b &lt;c&gt;'
+    """
+    return " ".join(text.translate(_ESCAPES).split())
+
+
+def render(document: Document) -> str:
+    """The whole report."""
+    return "\n".join(_lines(document)).rstrip() + "\n"
+
+
+def table(content: Table) -> Iterator[str]:
+    """A pipe table under its caption; notes below."""
+    yield f"**{escape(content.caption)}**\n"
+    yield "| " + " | ".join(escape(column.header) for column in content.columns) + " |"
+    yield "|" + "|".join(" ---: " if column.numeric else " --- " for column in content.columns) + "|"
+    for row in content.rows:
+        yield "| " + " | ".join(escape(cell.text) for cell in row.cells) + " |"
+    yield ""
+    for note in content.notes:
+        yield f"<sub>{escape(note)}</sub>\n"
+
+
+def _lines(document: Document) -> Iterator[str]:
+    yield f"# {escape(document.question or document.name)}\n"
+    yield f"Experiment **{escape(document.name)}**. Every statement holds {document.scope}.\n"
+    if document.state:
+        yield f"> {escape(document.state)}\n"
+    for item in document.tasks:
+        yield from _answer(item)
+    if any("map" in item.pictures for item in document.tasks):
+        yield "## Embedding maps\n"
+        for item in document.tasks:
+            yield from _pictures(item, ("map",))
+    for title, pictures, tables in _SECTIONS:
+        if any(name in item.tables for item in document.tasks for name in tables) or any(
+            name in item.pictures for item in document.tasks for name in pictures
+        ):
+            yield f"## {title}\n"
+            for item in document.tasks:
+                yield f"### {escape(item.task)}\n"
+                yield from _pictures(item, pictures)
+                yield from _tables(item, tables)
+    yield from _protocol(document)
+
+
+def _answer(item: TaskReport) -> Iterator[str]:
+    yield f"## {escape(item.task)}\n"
+    names = ", ".join(f"**{escape(name)}**" for name in item.answer.names)
+    yield f"**{escape(item.answer.label)}**{': ' + names if names else ''}. {escape(item.answer.sentence)}\n"
+    for caveat in item.answer.caveats:
+        yield f"> {escape(caveat)}\n"
+    yield from _pictures(item, ("headline",))
+    yield from _tables(item, ("ranking",))
+    for finding in item.findings:
+        tag = "" if finding.confirmatory else " (exploratory)"
+        yield f"- **{escape(finding.question)}**{tag} {escape(finding.text)}"
+    yield ""
+    yield from _pictures(item, ("forest",))
+    yield from _tables(item, ("effects", "quality"))
+
+
+def _tables(item: TaskReport, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name in item.tables:
+            yield from table(item.tables[name])
+
+
+def _pictures(item: TaskReport, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name in item.pictures:
+            yield f"{_image(item.pictures[name])}\n"
+            if item.pictures[name].caption:
+                yield f"<sub>{escape(item.pictures[name].caption)}</sub>\n"
+
+
+def _image(picture: Picture) -> str:
+    return f"![{escape(picture.alt)}](figures/{picture.name}.svg)"
+
+
+def _protocol(document: Document) -> Iterator[str]:
+    yield "## Protocol and environment\n"
+    for rule in document.protocol.rules:
+        yield f"- {escape(rule)}"
+    yield "\n| | |\n| --- | --- |"
+    for name, text in document.protocol.facts:
+        yield f"| {escape(name)} | {escape(text)} |"
+    yield "\nTo repeat it, with the resolved experiment that lies beside this file:\n"
+    yield f"```sh\n{document.protocol.command}\n```"

@@ -1,0 +1,169 @@
+"""What a report is made from: the plan of an experiment and the runs that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossbench.store import Store
+
+PRIMARY = "test.sphere.map_at_r"
+VALIDATION = "val.sphere.map_at_r"
+REFERENCE = "softmax"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How much of the plan is there.
+
+    Attributes:
+        planned: rows of the results table of the whole experiment.
+        finished: rows whose run is stored, whatever its status.
+        missing: rows whose run is not stored yet.
+        failed: stored runs that crashed or ran out of time.
+    """
+
+    planned: int
+    finished: int
+    missing: int
+    failed: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned run is there."""
+        return self.missing == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """The plan, its runs as a table (finished ones only), and the store to fetch curves and arrays from."""
+
+    plan: Mapping[str, Any]
+    store: Store
+    table: pd.DataFrame
+    progress: Progress
+    _arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return str(self.plan["name"])
+
+    @property
+    def experiment(self) -> Mapping[str, Any]:
+        """The resolved experiment."""
+        found: Mapping[str, Any] = self.plan["experiment"]
+        return found
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """`dataset/protocol` of each task in the order of the experiment."""
+        return tuple(self.plan["provenance"])
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Names of the recipes in the order of the experiment."""
+        return tuple(recipe["name"] for recipe in self.plan["recipes"])
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the baselines."""
+        return tuple(self.experiment["baselines"])
+
+    @property
+    def reference(self) -> str:
+        """The recipe that effects are shown against: `softmax` where it takes part, else the first."""
+        return REFERENCE if REFERENCE in self.recipes else self.recipes[0]
+
+    @property
+    def seeds(self) -> int:
+        """Planned final runs of each recipe."""
+        return int(self.experiment["budget"]["seeds"])
+
+    def losses(self, recipe: str) -> tuple[str, ...]:
+        """The losses a recipe combines."""
+        return next(tuple(entry["losses"]) for entry in self.plan["recipes"] if entry["name"] == recipe)
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        groups = self.table.groupby(["task", "recipe", "role"], sort=False)
+        return {(str(task), str(recipe), str(role)): rows for (task, recipe, role), rows in groups}
+
+    def columns(self, *prefixes: str) -> list[str]:
+        """Names of the table's columns that start with one of the prefixes."""
+        return [str(name) for name in self.table.columns if str(name).startswith(prefixes)]
+
+    def rows(self, task: str, recipe: str, role: str | None = None) -> pd.DataFrame:
+        """Finished rows of one recipe or baseline; the role is `final`, or `baseline` for a baseline."""
+        role = role or ("baseline" if recipe in self.baselines else "final")
+        return self._groups.get((task, recipe, role), self.table.iloc[:0])
+
+    def values(self, task: str, recipe: str, column: str, role: str | None = None) -> dict[int, float]:
+        """Seed to figure; NaN where a run has none (failed runs)."""
+        rows = self.rows(task, recipe, role)
+        if column not in rows:
+            return {int(seed): float("nan") for seed in rows["seed"]}
+        return {int(seed): float(value) for seed, value in zip(rows["seed"], rows[column], strict=True)}
+
+    def mean(self, task: str, recipe: str, column: str, role: str | None = None) -> float:
+        """Mean over the seeds that have the figure; NaN without any."""
+        found = np.array([value for value in self.values(task, recipe, column, role).values() if value == value])
+        return float(found.mean()) if found.size else float("nan")
+
+    def record(self, run_id: str) -> Mapping[str, Any]:
+        """The whole record of a finished run."""
+        return self.store.read(run_id) or {}
+
+    def curves(self, task: str, recipe: str, curve: str) -> np.ndarray:
+        """A curve of every final run, (seeds, epochs + 1), NaN where a run ended earlier or has no value."""
+        found = [
+            [float("nan") if value is None else value for value in self.record(run).get("curves", {}).get(curve, [])]
+            for run in self.rows(task, recipe)["run_id"]
+        ]
+        length = max((len(values) for values in found), default=0)
+        return np.array([values + [np.nan] * (length - len(values)) for values in found]).reshape(len(found), length)
+
+    def representative(self, task: str, recipe: str) -> str | None:
+        """The final run with the median score (the lower of two): what maps and histograms show."""
+        rows = self.rows(task, recipe)
+        if PRIMARY not in rows:
+            return None
+        rows = rows.dropna(subset=[PRIMARY]).sort_values([PRIMARY, "seed"])
+        return str(rows["run_id"].iloc[(len(rows) - 1) // 2]) if len(rows) else None
+
+    def arrays(self, run_id: str) -> dict[str, np.ndarray]:
+        """The arrays stored to be drawn, read once."""
+        if run_id not in self._arrays:
+            self._arrays[run_id] = self.store.arrays(run_id)
+        return self._arrays[run_id]
+
+
+def gather(name: str, runs: Path) -> Material:
+    """Read the plan of an experiment and the runs that are there.
+
+    Raises:
+        StoreError: no experiment of that name was run there.
+    """
+    store = Store(runs)
+    plan = store.read_plan(name)
+    everything = store.table(plan)
+    table = everything[everything["status"] != "missing"].reset_index(drop=True)
+    table.insert(1, "task", table["dataset"].str.cat(table["protocol"], sep="/"))
+    planned = max(int(plan["planned_runs"]), len(everything))
+    return Material(
+        plan=plan,
+        store=store,
+        table=table,
+        progress=Progress(
+            planned=planned,
+            finished=len(table),
+            missing=planned - len(table),
+            failed=int((table["status"] == "failed").sum()),
+        ),
+    )

@@ -1,0 +1,119 @@
+"""Figures that describe rather than compare: distances, cost, trials of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from lossbench.report import formats
+from lossbench.report.figures import WIDTH, Picture, apart, done, frame, plain_log
+from lossbench.report.palette import Look
+from lossbench.report.svg import FAINT, INK, styled, tip
+
+GENUINE, IMPOSTOR = "#0f7ac0", "#e07b00"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Densities of genuine and impostor distances of one recipe; each has area 1 over `edges`."""
+
+    name: str
+    edges: np.ndarray
+    genuine: np.ndarray
+    impostor: np.ndarray
+
+
+@styled
+def surface(
+    name: str,
+    task: str,
+    recipe: str,
+    points: Sequence[tuple[float, float, float]],
+    labels: tuple[str, str],
+    chosen: int,
+) -> Picture:
+    """Trials of a recipe over two of its parameters, both on log axes, shaded by validation MAP@R."""
+    figure, axes = frame(height=2.7)
+    x, y, scores = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    known = np.isfinite(scores)
+    drawn = axes.scatter(x[known], y[known], c=scores[known], cmap="viridis", s=52, edgecolors=FAINT, linewidths=0.6)
+    axes.plot(x[~known], y[~known], "x", color=FAINT, markersize=6)
+    for across, up, score in points:
+        (dot,) = axes.plot([across], [up], "o", markersize=8, alpha=0)
+        where = f"{labels[0]} {formats.significant(across)}, {labels[1]} {formats.significant(up)}"
+        tip(dot, f"{where}: {formats.score(score)}")
+    axes.plot([x[chosen]], [y[chosen]], "o", markersize=11, markerfacecolor="none", color=INK, markeredgewidth=1.4)
+    for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+        set_scale("log")
+        plain_log(axis)
+    axes.margins(0.08, 0.12)
+    axes.grid(True)
+    axes.set_xlabel(f"{labels[0]} (ring: chosen)")
+    axes.set_ylabel(labels[1])
+    bar = figure.colorbar(drawn, ax=axes, label="validation MAP@R", pad=0.02)
+    bar.outline.set_visible(False)
+    alt = f"{len(points)} trials of {recipe} over {labels[0]} and {labels[1]}; validation MAP@R from "
+    alt += f"{formats.score(float(np.nanmin(scores)))} to {formats.score(float(np.nanmax(scores)))}."
+    return done(figure, name, f"{task}: trials of {recipe}", alt)
+
+
+@styled
+def histograms(name: str, task: str, found: Sequence[Histogram]) -> Picture:
+    """Small multiples of genuine and impostor distances on the sphere, one for each recipe; each area is 1."""
+    columns = 2
+    rows = (len(found) + columns - 1) // columns
+    figure = Figure(figsize=(WIDTH, 0.55 + 0.85 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    for axes, item in zip(grid.flat, found, strict=False):
+        for values, color, kind in (
+            (item.genuine, GENUINE, "same class"),
+            (item.impostor, IMPOSTOR, "different classes"),
+        ):
+            axes.stairs(values, item.edges, fill=True, color=color, alpha=0.35, linewidth=0)
+            axes.stairs(values, item.edges, color=color, linewidth=1.1, label=kind)
+        axes.set_title(item.name, fontsize=8, fontweight="normal")
+        sns.despine(ax=axes, left=True)
+        axes.set_yticks([])
+    for axes in list(grid.flat)[len(found) :]:
+        axes.set_visible(False)
+    for axes in list(grid.flat)[max(len(found) - columns, 0) : len(found)]:
+        axes.tick_params(labelbottom=True)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, handlelength=1.2)
+    figure.supxlabel("distance on the unit sphere", fontsize=8, color=FAINT)
+    names = ", ".join(item.name for item in found)
+    alt = f"Distributions of distances between samples of the same and of different classes for {names}."
+    return done(figure, name, f"{task}: genuine and impostor distances", alt)
+
+
+@styled
+def scatter(
+    name: str, task: str, points: Mapping[str, tuple[float, float]], looks: Mapping[str, Look], *, xlabel: str
+) -> Picture:
+    """Quality against cost, a point for each recipe with its name at the side."""
+    figure, axes = frame(height=2.7)
+    for key, (x, y) in points.items():
+        (dot,) = axes.plot([x], [y], marker=looks[key].marker, color=looks[key].color, markersize=7, linestyle="none")
+        tip(dot, f"{key}: {formats.significant(x)}, {formats.score(y)}")
+    axes.margins(0.08, 0.12)
+    axes.grid(True)
+    _beside(axes, points, looks)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("test MAP@R, mean")
+    found = ", ".join(f"{key} {formats.significant(x)} s {formats.score(y)}" for key, (x, y) in points.items())
+    return done(figure, name, f"{task}: cost and quality", f"Seconds and MAP@R: {found}.")
+
+
+def _beside(axes: Any, points: Mapping[str, tuple[float, float]], looks: Mapping[str, Look]) -> None:
+    """Names in a column at the right, in the order of the points, so that none covers another."""
+    low, high = axes.get_ylim()
+    names = [key for key, (_, y) in points.items() if np.isfinite(y)]
+    places = apart(np.array([(points[key][1] - low) / (high - low) for key in names]), 0.085)
+    for key, place in zip(names, places, strict=True):
+        axes.text(1.02, place, key, transform=axes.transAxes, color=looks[key].color, fontsize=7.5, va="center",
+                  fontweight="bold")  # fmt: skip

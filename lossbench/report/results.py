@@ -1,0 +1,153 @@
+"""`results.json`: every aggregate with its interval, under `results.schema.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lossbench import __version__
+from lossbench.report.document import Document, TaskReport
+from lossbench.report.evidence import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
+from lossbench.report.findings import SCOPE
+from lossbench.report.material import PRIMARY, Material
+from lossbench.statistics import mean_interval
+from lossbench.verdicts import Comparison, PairVerdict
+
+SCHEMA_VERSION = 1
+GROUPS = ("test.", "val.", "train.", "cost.")
+
+
+def results(evidence: Evidence, document: Document) -> dict[str, Any]:
+    """Everything a program may want of a report, as plain values; empty figures are null."""
+    material = evidence.material
+    progress = material.progress
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "lossbench": __version__,
+        "experiment": document.name,
+        "question": document.question,
+        "scope": SCOPE,
+        "confirmatory": PRIMARY,
+        "equivalence": EQUIVALENCE,
+        "runs": {
+            "planned": progress.planned,
+            "finished": progress.finished,
+            "missing": progress.missing,
+            "failed": progress.failed,
+        },
+        "recipes": list(material.recipes),
+        "baselines": list(material.baselines),
+        "reference": material.reference,
+        "tasks": [_task(evidence, item) for item in document.tasks],
+        "protocol": {"facts": [list(fact) for fact in document.protocol.facts], "resolved": material.experiment},
+    }
+
+
+def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
+    return {
+        "task": item.task,
+        "answer": {
+            "kind": item.answer.kind,
+            "recipes": list(item.answer.names),
+            "sentence": item.answer.sentence,
+            "caveats": list(item.answer.caveats),
+        },
+        "findings": [
+            {"question": found.question, "text": found.text, "confirmatory": found.confirmatory}
+            for found in item.findings
+        ],
+        "aggregates": list(_aggregates(evidence.material, item.task)),
+        "comparisons": list(_comparisons(evidence, item.task)),
+        "tuned": _tuned(evidence.material, item.task),
+    }
+
+
+def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
+    """Mean over seeds with its t interval of every figure, for each recipe and role but single trials."""
+    columns = material.columns(*GROUPS)
+    roles = [(recipe, role) for recipe in material.recipes for role in ("final", "default")]
+    for name, role in [*roles, *[(baseline, "baseline") for baseline in material.baselines]]:
+        rows = material.rows(task, name, role)
+        if not len(rows):
+            continue
+        found = mean_interval(rows[columns].to_numpy(dtype=float), axis=0)
+        for index, column in enumerate(columns):
+            if found.n[index]:
+                yield {
+                    "recipe": name,
+                    "role": role,
+                    "figure": column,
+                    "mean": _plain(found.mean[index]),
+                    "low": _plain(found.low[index]),
+                    "high": _plain(found.high[index]),
+                    "sd": _plain(found.sd[index]),
+                    "seeds": int(found.n[index]),
+                }
+
+
+def _comparisons(evidence: Evidence, task: str) -> Iterator[dict[str, Any]]:
+    figures: list[Figure] = [*QUALITY, *[figure for space in SPACES for figure in distance_figures(space)]]
+    for figure in figures:
+        comparison = evidence.comparison(task, figure)
+        if comparison is not None:
+            yield _comparison(figure, comparison)
+
+
+def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
+    return {
+        "figure": figure.column,
+        "confirmatory": figure.column == PRIMARY,
+        "higher_is_better": comparison.higher_is_better,
+        "alpha": comparison.alpha,
+        "tests": comparison.tests,
+        "incomplete": comparison.incomplete,
+        "ranking": [standing.recipe for standing in comparison.ranking],
+        "winner": comparison.winner,
+        "top_group": list(comparison.top_group),
+        "tie_groups": [list(group) for group in comparison.tie_groups],
+        "pairs": [_pair(pair) for pair in comparison.pairs],
+    }
+
+
+def _pair(pair: PairVerdict) -> dict[str, Any]:
+    effect = pair.effect
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "verdict": pair.verdict,
+        "negligible": pair.negligible,
+        "mean": _plain(effect.mean),
+        "low": _plain(effect.low),
+        "high": _plain(effect.high),
+        "p": _plain(effect.p),
+        "p_holm": _plain(pair.p_holm),
+        "p_sign_flip": _plain(effect.p_sign_flip),
+        "detectable": _plain(pair.min_detectable_holm),
+        "seeds": effect.n,
+        "incomplete": effect.incomplete,
+    }
+
+
+def _tuned(material: Material, task: str) -> dict[str, Any]:
+    names = material.columns("param.")
+    found = {}
+    for recipe in material.recipes:
+        rows = material.rows(task, recipe)
+        if len(rows):
+            first = rows.iloc[0]
+            values = {name.removeprefix("param."): _plain(first[name]) for name in names}
+            found[recipe] = {
+                "trial": int(first["trial"]),
+                "params": {name: value for name, value in values.items() if value is not None},
+            }
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) or value is None:
+        return value
+    number = float(value) if isinstance(value, (float, int, np.floating, np.integer)) else math.nan
+    return number if math.isfinite(number) else None

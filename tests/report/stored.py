@@ -1,0 +1,164 @@
+"""Stores with hand-written records, so that a test knows which verdicts must come out."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossbench.spec import SCHEMA
+from lossbench.store import Store
+
+TASK = "toy/closed-set"
+EPOCHS = 3
+
+
+def plan(
+    recipes: dict[str, list[float]], *, seeds: int, trials: int = 2, tasks: tuple[str, ...] = (TASK,)
+) -> dict[str, Any]:
+    """The plan document of an experiment with these recipes; rows come from `fill`."""
+    return {
+        "schema": SCHEMA,
+        "name": "toy",
+        "experiment": {
+            "name": "toy",
+            "question": "Which of these?",
+            "tasks": [dict(zip(("dataset", "protocol"), task.split("/"), strict=True)) for task in tasks],
+            "backbone": "convnet",
+            "embedding_dim": 4,
+            "recipes": [{"name": name, "use": name} for name in recipes],
+            "baselines": ["untrained", "pixels"],
+            "plugins": [],
+            "training": {"epochs": EPOCHS, "batch_size": 16, "input_size": None},
+            "budget": {"trials": trials, "seeds": seeds},
+            "params": {"softmax+center": {"alpha": 0.5}},
+        },
+        "recipes": [
+            {"name": name, "losses": name.partition("@")[0].split("+"), "sampler": "uniform",
+             "searched": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}, "defaults": {"lr": 1e-3}}
+            for name in recipes
+        ],
+        "planned_runs": len(tasks) * (len(recipes) * (trials + 2 * seeds) + seeds + 1),
+        "train_images": dict.fromkeys(tasks, 100),
+        "provenance": {
+            task: {"data": "d" * 16, "code": "c" * 16, "plugins": [], "libraries": [["numpy", "2.0"]]} for task in tasks
+        },
+        "rows": [],
+    }  # fmt: skip
+
+
+def fill(
+    root: Path,
+    recipes: dict[str, list[float]],
+    *,
+    status: dict[tuple[str, int], str] | None = None,
+    missing: set[tuple[str, int]] = frozenset(),  # type: ignore[assignment]
+    raw: dict[str, list[float]] | None = None,
+    compact: dict[str, list[float]] | None = None,
+    dim: int = 4,
+    classes: int = 3,
+    trials: int = 2,
+    tasks: tuple[str, ...] = (TASK,),
+    baselines: tuple[str, ...] = ("untrained", "pixels"),
+) -> Path:
+    """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` at seed i + 1; return `root`."""
+    store = Store(root)
+    (root / "experiments").mkdir(parents=True, exist_ok=True)
+    seeds = max((len(scores) for scores in recipes.values()), default=0)
+    document = plan(recipes, seeds=seeds, trials=trials, tasks=tasks)
+    document["experiment"]["baselines"] = list(baselines)
+    rows = document["rows"]
+    for task in tasks:
+        dataset, protocol = task.split("/")
+
+        def put(
+            recipe: str,
+            role: str,
+            seed: int,
+            trial: int | None,
+            score: float,
+            dataset: str = dataset,
+            protocol: str = protocol,
+            task: str = task,
+        ) -> None:
+            run_id = hashlib.sha256(repr((task, recipe, role, seed, trial)).encode()).hexdigest()[:16]
+            params = {} if role == "baseline" else {"lr": 0.001 * (1 + (trial or 0))}
+            rows.append({"dataset": dataset, "protocol": protocol, "recipe": recipe, "role": role, "trial": trial,
+                         "seed": seed, "run_id": run_id, "params": params})  # fmt: skip
+            if (recipe, seed) in missing and role == "final":
+                return
+            state = (status or {}).get((recipe, seed), "ok") if role == "final" else "ok"
+            record = _record(run_id, role, state, score, recipe, seed)
+            other = (raw or {}).get(recipe)
+            if role == "final" and state != "failed":
+                record["metrics"]["test"]["euclidean.map_at_r"] = other[seed - 1] if other else score
+                ratio = (compact or {}).get(recipe)
+                if ratio:
+                    record["metrics"]["test"]["sphere.intra_inter_ratio"] = ratio[seed - 1]
+                    record["metrics"]["test"]["sphere.scatter_ratio"] = ratio[seed - 1]
+            arrays = _arrays(seed, dim, classes) if role in ("final", "baseline") and state != "failed" else None
+            store.write(record, arrays=arrays, audit={"test_map_at_r": [0.1, score, score + 0.01, None]})
+
+        for recipe, scores in recipes.items():
+            for trial in range(trials):
+                put(recipe, "trial", 0, trial, 0.4 + 0.02 * trial)
+            for index, score in enumerate(scores):
+                put(recipe, "default", index + 1, 0, score - 0.05)
+                put(recipe, "final", index + 1, 1, score)
+        for seed in range(1, seeds + 1) if baselines else ():
+            put("untrained", "baseline", seed, None, 0.1 + 0.001 * seed)
+        if baselines:
+            put("pixels", "baseline", 1, None, 0.2)
+    document["planned_runs"] = len(rows)
+    store.write_plan(document)
+    return root
+
+
+def _record(run_id: str, role: str, status: str, score: float, recipe: str, seed: int) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "status": status,
+        "environment": {"python": "3.11", "system": "test"},
+        "cost": {"run_wall_s": 1.0, "train_wall_s": 0.8, "forward_s": 0.4, "loss_s": 0.1, "images_per_s": 1000.0,
+                 "peak_memory_bytes": 3e8, "tuples_per_step": 0.0, "loss_parameters": 10.0},
+    }  # fmt: skip
+    if status == "failed":
+        return record | {"error": "RuntimeError: no"}
+    record["metrics"] = {"val": {"sphere.map_at_r": score}}
+    if role != "trial":
+        record["metrics"]["test"] = {
+            "sphere.map_at_r": score,
+            "sphere.precision_at_1": min(1.0, score + 0.2),
+            "sphere.intra_inter_ratio": 1 - score,
+            "sphere.scatter_ratio": 1 - score,
+            "sphere.intra_mean": 0.5,
+        }
+    record["best_epoch"] = 0 if role == "baseline" else 2
+    wall = [0.0] if role == "baseline" else [0.0, 0.3, 0.6, 0.8]
+    record["curves"] = {
+        "epoch": list(range(len(wall))),
+        "loss": [None, 2.0, 1.0, 0.5][: len(wall)],
+        "val_map_at_r": [0.1, score - 0.1, score, score - 0.01][: len(wall)],
+        "wall_s": wall,
+    }
+    return record
+
+
+def _arrays(seed: int, dim: int, classes: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), 6)
+    points = rng.normal(size=(classes, dim))[labels] * 3 + rng.normal(size=(len(labels), dim))
+    index = np.arange(0, len(labels), 2)
+    counts = rng.integers(1, 50, size=16)
+    return {
+        "embeddings": points.astype(np.float32),
+        "labels": labels,
+        "epochs.embeddings": np.stack([points[index] * (epoch + 1) / 4 for epoch in range(EPOCHS + 1)]).astype("f2"),
+        "epochs.index": index,
+        "histogram.sphere.edges": np.linspace(0, 2, 17),
+        "histogram.sphere.genuine": counts,
+        "histogram.sphere.impostor": counts[::-1].copy(),
+    }

@@ -1,0 +1,309 @@
+"""The report as a reader meets it: right verdicts, honest gaps, one safe file, nothing compared without a test."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import html
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report.stored import TASK, fill
+
+from lossbench import report
+from lossbench.report.document import compose
+from lossbench.report.evidence import Evidence
+from lossbench.report.material import gather
+from lossbench.report.verdict import answer
+
+COMPARING = re.compile(r"\b(better|best|beats?|wins?|winner|outperforms?|superior|leads)\b", re.IGNORECASE)
+# Fixed text that may use such a word: keys and legends, never a statement about a recipe.
+LEGEND = ("No single winner",)
+
+
+def noise(center: float, spread: float = 0.004, *, seed: int, n: int = 8) -> list[float]:
+    return list(center + spread * np.random.default_rng(seed).normal(size=n))
+
+
+def clear_winner() -> dict[str, list[float]]:
+    return {"softmax": noise(0.5, seed=1), "triplet": noise(0.48, seed=2), "softmax+center": noise(0.6, seed=3)}
+
+
+def no_difference() -> dict[str, list[float]]:
+    rng = np.random.default_rng(3)
+    return {name: list(0.5 + 0.02 * rng.normal(size=8)) for name in ("softmax", "triplet", "softmax+center")}
+
+
+def written(tmp_path: Path, recipes: dict[str, list[float]], **kwargs: object) -> Path:
+    fill(tmp_path / "runs", recipes, **kwargs)  # type: ignore[arg-type]
+    list(report.write("toy", tmp_path / "runs", tmp_path / "reports"))
+    return tmp_path / "reports" / "toy"
+
+
+def visible(page: str) -> str:
+    page = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.DOTALL)
+    attributes = " ".join(re.findall(r'aria-label="([^"]*)"', page))
+    return html.unescape(re.sub(r"<[^>]*>", " ", page) + " " + attributes)
+
+
+def test_a_winner_is_named_with_effect_interval_and_p(tmp_path: Path) -> None:
+    folder = written(tmp_path, clear_winner())
+    task = json.loads((folder / "results.json").read_text())["tasks"][0]
+    assert task["answer"]["kind"] == "winner"
+    assert task["answer"]["recipes"] == ["softmax+center"]
+    assert re.search(r"\+0\.\d{3} \[0\.\d{3}, 0\.\d{3}\], p < 0\.001", task["answer"]["sentence"])
+    assert task["answer"]["sentence"] in visible((folder / "index.html").read_text())
+
+
+def test_nothing_is_called_better_without_a_test(tmp_path: Path) -> None:
+    folder = written(tmp_path, no_difference() | {"contrastive": list(no_difference()["triplet"])}, baselines=())
+    answered = json.loads((folder / "results.json").read_text())["tasks"][0]["answer"]
+    assert answered["kind"] == "indistinguishable"
+    for text in (visible((folder / "index.html").read_text()), (folder / "report.md").read_text()):
+        for allowed in LEGEND:
+            text = text.replace(allowed, "")
+        assert not COMPARING.findall(text)
+
+
+def test_indistinguishable_comes_with_the_smallest_effect_that_could_have_shown(tmp_path: Path) -> None:
+    fill(tmp_path, no_difference())
+    found = answer(Evidence(gather("toy", tmp_path)), TASK)
+    assert "smallest difference these seeds could have shown is 0.0" in found.sentence
+
+
+def test_a_tie_at_the_top_names_the_group(tmp_path: Path) -> None:
+    recipes = {"softmax": noise(0.5, seed=1), "a": noise(0.6, 0.01, seed=2), "b": noise(0.601, 0.01, seed=3)}
+    fill(tmp_path, recipes)
+    found = answer(Evidence(gather("toy", tmp_path)), TASK)
+    assert (found.kind, set(found.names)) == ("top group", {"a", "b"})
+
+
+def test_center_loss_is_judged_on_compactness_and_on_retrieval(tmp_path: Path) -> None:
+    recipes = {"softmax": noise(0.5, seed=1), "softmax+center": noise(0.5, 0.02, seed=5)}
+    compact = {"softmax": noise(0.8, seed=8), "softmax+center": noise(0.6, seed=9)}
+    fill(tmp_path, recipes, compact=compact)
+    material = gather("toy", tmp_path)
+    texts = [found.text for found in compose(material, Evidence(material)).tasks[0].findings if "pay" in found.question]
+    assert "more compact" in texts[0]
+    assert "could not be told from" in texts[0]
+
+
+def test_a_reversal_in_the_raw_space_is_said(tmp_path: Path) -> None:
+    recipes = {"softmax": noise(0.5, seed=1), "triplet": noise(0.6, seed=2)}
+    fill(tmp_path, recipes, raw={"softmax": noise(0.6, seed=3), "triplet": noise(0.5, seed=4)})
+    material = gather("toy", tmp_path)
+    texts = [found.text for found in compose(material, Evidence(material)).tasks[0].findings]
+    assert any("The raw space reverses triplet is better than softmax" in text for text in texts)
+
+
+def test_a_partial_report_says_what_is_missing(tmp_path: Path) -> None:
+    folder = written(tmp_path, clear_winner(), missing={("triplet", 3), ("triplet", 4)})
+    for name in ("index.html", "report.md"):
+        text = (folder / name).read_text()
+        assert re.search(r"Partial report: \d+ of \d+ planned runs are there, 2 are missing", text)
+        assert "2 of 3 comparisons lack seeds" in text
+
+
+def test_failed_runs_leave_comparisons_incomplete_and_are_counted(tmp_path: Path) -> None:
+    status = {("triplet", 1): "failed", ("softmax", 2): "diverged", ("softmax", 3): "collapsed"}
+    page = visible((written(tmp_path, clear_winner(), status=status) / "index.html").read_text())
+    assert "1/8 failed" in page
+    assert "1/8 diverged, 1/8 collapsed" in page
+    assert "1 runs failed" in page
+
+
+def test_a_diverged_run_stays_in_the_comparison(tmp_path: Path) -> None:
+    fill(tmp_path, clear_winner(), status={("softmax", 2): "diverged"})
+    comparison = Evidence(gather("toy", tmp_path)).primary[TASK]
+    assert comparison is not None
+    assert comparison.pair("softmax", "triplet").effect.n == 8
+
+
+def test_without_finished_runs_the_page_says_just_that(tmp_path: Path) -> None:
+    fill(tmp_path / "runs", clear_winner())
+    for result in (tmp_path / "runs").glob("*/result.json"):
+        result.unlink()
+    *_, state, last = report.write("toy", tmp_path / "runs", tmp_path / "reports")
+    assert last == str(tmp_path / "reports" / "toy" / "index.html")
+    assert state.startswith("No run of this experiment has finished yet")
+    assert state in Path(last).read_text()
+
+
+@pytest.mark.parametrize("status", ["failed", "collapsed"])
+def test_runs_that_all_end_badly_still_give_a_report(tmp_path: Path, status: str) -> None:
+    recipes = {"softmax": noise(0.5, seed=1, n=2), "triplet": noise(0.5, seed=2, n=2)}
+    every = {(name, seed): status for name in recipes for seed in (1, 2)}
+    assert (written(tmp_path, recipes, status=every) / "index.html").stat().st_size > 10_000
+
+
+def test_one_recipe_one_seed_gives_a_report(tmp_path: Path) -> None:
+    folder = written(tmp_path, {"triplet": [0.5]})
+    assert "There is nothing to compare it with." in (folder / "report.md").read_text()
+
+
+def test_two_dimensional_embeddings_are_shown_as_they_are(tmp_path: Path) -> None:
+    text = (written(tmp_path, clear_winner(), dim=2) / "report.md").read_text()
+    assert "shown as it is" in text
+
+
+def test_many_classes_are_thinned_and_said_so(tmp_path: Path) -> None:
+    text = (written(tmp_path, clear_winner(), classes=20) / "report.md").read_text()
+    assert "12 of 20 classes are shown" in text
+
+
+def test_a_hostile_name_is_shown_as_text(tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    folder = written(tmp_path, clear_winner() | {name: noise(0.4, seed=6)})
+    page = (folder / "index.html").read_text()
+    assert "<img" not in page
+    assert name in visible(page)
+    assert "<img" not in (folder / "report.md").read_text()
+    assert not any("<img" in svg.read_text() for svg in (folder / "figures").glob("*.svg"))
+
+
+class Attributes(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [(tag, name, value or "") for name, value in attrs]
+
+
+def test_the_page_is_one_small_file_that_can_request_nothing(tmp_path: Path) -> None:
+    page = (written(tmp_path, clear_winner()) / "index.html").read_text()
+    assert len(page.encode()) < 5_000_000
+    parser = Attributes()
+    parser.feed(page)
+    for tag, name, value in parser.found:
+        assert name != "style", "the policy forbids style attributes"
+        assert not name.startswith("on"), "the policy forbids handlers"
+        if name in ("src", "href", "xlink:href"):
+            assert value.startswith(("#", "data:")), (tag, name, value)
+    policy = next(value for tag, name, value in parser.found if value.startswith("default-src 'none'"))
+    for kind in ("style", "script"):
+        inline = re.findall(rf"<{kind}>(.*?)</{kind}>", page, flags=re.DOTALL)
+        assert len(inline) == 1
+        digest = base64.b64encode(hashlib.sha256(inline[0].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    ids = [value for _, name, value in parser.found if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    first = written(tmp_path, clear_winner())
+    before = {path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    list(report.write("toy", tmp_path / "runs", tmp_path / "again"))
+    after = {path: (tmp_path / "again" / "toy" / path).read_bytes() for path in before}
+    assert before == after
+
+
+def test_results_csv_holds_one_row_a_run_with_exact_floats(tmp_path: Path) -> None:
+    recipes = clear_winner()
+    folder = written(tmp_path, recipes, missing={("triplet", 1)})
+    rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text())))
+    header = list(rows[0])
+    assert header[:9] == ["experiment", "dataset", "protocol", "recipe", "role", "trial", "seed", "run_id", "status"]
+    assert header[-1].startswith("cost.")
+    finals = {(row["recipe"], int(row["seed"])): row for row in rows if row["role"] == "final"}
+    assert ("triplet", 1) not in finals
+    assert finals["softmax", 3]["test.sphere.map_at_r"] == repr(float(recipes["softmax"][2]))
+    assert {row["test.sphere.map_at_r"] for row in rows if row["role"] == "trial"} == {""}
+    assert {row["trial"] for row in rows if row["role"] == "trial"} == {"0", "1"}
+
+
+def test_results_json_keeps_its_schema(tmp_path: Path) -> None:
+    folder = written(tmp_path, clear_winner(), missing={("triplet", 1)})
+    found = json.loads((folder / "results.json").read_text())
+    schema = json.loads((Path(report.__file__).parent / "results.schema.json").read_text())
+    try:
+        import jsonschema
+    except ImportError:
+        check(found, schema, schema["$defs"])
+    else:
+        jsonschema.validate(found, schema)
+
+
+def check(value: object, schema: dict[str, object], definitions: dict[str, object], place: str = "$") -> None:
+    """The part of JSON Schema that ours uses."""
+    if "$ref" in schema:
+        schema = definitions[str(schema["$ref"]).rpartition("/")[2]]  # type: ignore[assignment]
+    if "const" in schema:
+        assert value == schema["const"], place
+    if "enum" in schema:
+        assert value in schema["enum"], place  # type: ignore[operator]
+    names = schema.get("type", [])
+    python = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    python |= {"number": (int, float), "integer": int}  # type: ignore[dict-item]
+    kinds = [names] if isinstance(names, str) else names
+    assert not kinds or any(isinstance(value, python[kind]) for kind in kinds), (place, value, kinds)  # type: ignore[attr-defined, union-attr]
+    if isinstance(value, dict):
+        assert set(schema.get("required", ())) <= set(value), place  # type: ignore[call-overload]
+        properties = schema.get("properties", {})
+        for key, item in value.items():
+            inner = properties.get(key, schema.get("additionalProperties", True))  # type: ignore[attr-defined]
+            assert inner is not False, f"{place}.{key}"
+            if isinstance(inner, dict):
+                check(item, inner, definitions, f"{place}.{key}")
+    if isinstance(value, list) and "items" in schema:
+        for index, item in enumerate(value):
+            check(item, schema["items"], definitions, f"{place}[{index}]")  # type: ignore[arg-type]
+
+
+def test_the_resolved_experiment_is_toml(tmp_path: Path) -> None:
+    folder = written(tmp_path, clear_winner())
+    found = tomllib.loads((folder / "experiment.toml").read_text())
+    assert found["params"] == {"softmax+center": {"alpha": 0.5}}
+    assert found["budget"] == {"trials": 2, "seeds": 8}
+
+
+def test_markdown_figures_are_there_and_small(tmp_path: Path) -> None:
+    folder = written(tmp_path, clear_winner())
+    links = re.findall(r"\]\((figures/[^)]+)\)", (folder / "report.md").read_text())
+    assert len(links) >= 6
+    assert all((folder / link).stat().st_size < 300_000 for link in links)
+
+
+def test_figures_do_not_cut_numbers(tmp_path: Path) -> None:
+    folder = written(tmp_path, {"softmax": [0.5] * 8, "triplet": [0.4567] * 8})
+    assert ">0.457 " in (folder / "figures" / "t0-headline.svg").read_text()
+
+
+def test_bad_practice_is_recounted_from_the_sealed_scores(tmp_path: Path) -> None:
+    text = (written(tmp_path, {"softmax": [0.5, 0.6], "triplet": [0.4, 0.4]}) / "report.md").read_text()
+    row = next(line for line in text[text.index("Under bad practice") :].splitlines() if line.startswith("| softmax"))
+    assert "0.550, 1" in row
+    assert "0.560 (+0.010), 1" in row
+    assert "0.600 (+0.050), 1" in row
+    assert "0.500 (−0.050), 1" in row
+
+
+def test_torch_is_never_imported(tmp_path: Path) -> None:
+    fill(tmp_path, {"softmax": [0.5, 0.6], "triplet": [0.4, 0.5]})
+    code = (
+        "import sys; from lossbench.report import write;"
+        f"list(write('toy', {str(tmp_path)!r}, {str(tmp_path / 'out')!r}));"
+        "assert not {'torch', 'optuna', 'lossbench.training', 'lossbench.execution'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_take_ten_seconds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    recipes = {name: list(0.5 + 0.01 * rng.normal(size=10)) for name in ["softmax", *"abcdefghi"]}
+    fill(tmp_path, recipes, trials=28, tasks=("toy/closed-set", "toy/open-set"))
+    assert len(list(tmp_path.glob("*/result.json"))) >= 950
+    started = time.process_time()
+    list(report.write("toy", tmp_path, tmp_path / "out"))
+    assert time.process_time() - started < 10
