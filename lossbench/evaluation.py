@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ CHUNK = 512
 def embed(network: nn.Module, images: Tensor) -> Tensor:
     """Embeddings (N, D) float32 of uint8 images (N, C, H, W), in evaluation mode."""
     network.eval()
-    return torch.cat([network(to_input(chunk)).float() for chunk in images.split(CHUNK)])
+    return torch.cat([network(to_input(chunk)).float() for chunk in torch.split(images, CHUNK)])
 
 
 def in_space(embeddings: Tensor, space: str) -> Tensor:
@@ -73,11 +74,15 @@ def score_against_gallery(gallery: Tensor, gallery_labels: Tensor, queries: Tens
 
 
 def head_accuracy(losses: list[nn.Module], embeddings: Tensor, labels: Tensor) -> float:
-    """Accuracy of the first loss that has a head (a `logits` method); NaN where none has."""
+    """Accuracy of the first loss that has a head; NaN where none has.
+
+    A head is a method `logits`, or `get_logits` as pytorch-metric-learning calls it, of embeddings (N, D).
+    """
     for module in losses:
-        if hasattr(module, "logits"):
+        logits: Any = getattr(module, "logits", None) or getattr(module, "get_logits", None)
+        if logits is not None:
             with torch.no_grad():
-                return metrics.accuracy(module.logits(embeddings), labels)
+                return metrics.accuracy(logits(embeddings), labels)
     return math.nan
 
 

@@ -24,6 +24,7 @@ from lossbench.seeding import seed_globals, stream, stream_seed
 from lossbench.spec import SCHEMA, RunSpec, Task, to_json
 from lossbench.training import History, Model, State, WeightedLoss, train
 
+WORST_ERRORS = 12  # retrieval mistakes whose images are kept
 MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider
 
 
@@ -54,12 +55,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskData:
-    """The three splits of a task and its number of training classes."""
+    """The three splits of a task, its number of training classes and the names of its test classes."""
 
     train: Split
     val: Split
     test: Split
     num_classes: int
+    test_names: tuple[str, ...]
     checksum: str
 
 
@@ -99,14 +101,15 @@ def task_data(task: Task, input_size: int | None, device: str) -> TaskData:
         labels = torch.from_numpy(np.searchsorted(classes, source.labels[index]))
         return Split(images=images.contiguous().to(device), labels=labels.to(device))
 
-    def own(index: np.ndarray) -> Split:
-        return tensors(index, train_classes if closed else np.unique(source.labels[index]))
+    def classes_of(index: np.ndarray) -> np.ndarray:
+        return train_classes if closed else np.unique(source.labels[index])
 
     return TaskData(
         train=tensors(train_index, train_classes),
-        val=own(parts.val),
-        test=own(parts.test),
+        val=tensors(parts.val, classes_of(parts.val)),
+        test=tensors(parts.test, classes_of(parts.test)),
         num_classes=len(train_classes),
+        test_names=tuple(source.class_names[label] for label in classes_of(parts.test)),
         checksum=source.checksum,
     )
 
@@ -126,7 +129,8 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         module: nn.Module = registry.find(kind, name).build(own, **params)
         return module.to(spec.training.device)
 
-    network = make("backbone", spec.backbone, {}).to(memory_format=torch.channels_last)
+    network = make("backbone", spec.backbone, {})
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
     losses = [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in spec.terms]
     seed_globals(spec.seed, "noise")  # for losses that draw while they train
     return Model(network, losses)
@@ -250,7 +254,21 @@ def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, An
     for name, module in _with_centers(model):
         found = metrics.center_statistics(module.centers, known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
-    return scores, arrays | {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
+    arrays |= {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
+    return scores, arrays | _worst_errors(test, data.test) | {"class_names": np.array(data.test_names)}
+
+
+def _worst_errors(embeddings: Tensor, split: Split) -> dict[str, np.ndarray]:
+    """The test images whose nearest neighbor on the sphere is of another class, the surest mistakes first."""
+    found, distance = metrics.nearest_neighbours(metrics.unit(embeddings), split.labels, 1)
+    wrong = torch.nonzero(split.labels[found[:, 0]] != split.labels).flatten()
+    worst = wrong[distance[wrong, 0].argsort(stable=True)][:WORST_ERRORS]
+    pairs = torch.stack([worst, found[worst, 0]], 1)
+    return {
+        "errors.images": split.images[pairs].cpu().numpy(),
+        "errors.labels": split.labels[pairs].cpu().numpy(),
+        "errors.distance": distance[worst, 0].cpu().numpy(),
+    }
 
 
 def _with_centers(model: Model) -> list[tuple[str, Any]]:
@@ -278,7 +296,8 @@ def _costs(model: Model, clock: Clock, history: History) -> dict[str, float]:
     costs["train_wall_s"] = clock.training_s
     costs["images"] = float(history.images)
     costs["images_per_s"] = history.images / clock.training_s if history.images else math.nan
-    counts = [term.module.take_tuple_counts() for term in model.losses if hasattr(term.module, "take_tuple_counts")]
+    counting: list[Any] = [term.module for term in model.losses if hasattr(term.module, "take_tuple_counts")]
+    counts = [module.take_tuple_counts() for module in counting]
     formed, active = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     costs["tuples_per_step"] = formed / history.steps if history.steps else 0.0
     costs["active_tuple_share"] = active / formed if formed else math.nan

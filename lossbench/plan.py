@@ -77,7 +77,7 @@ class Plan:
 
     def baseline_specs(self, task: Task) -> list[tuple[str, RunSpec]]:
         """(name, run) of the baselines: the network as initialized, and the image itself, which has no seed."""
-        specs = []
+        specs: list[tuple[str, RunSpec]] = []
         for name in self.experiment.baselines:
             pixels = name == "pixels"
             for seed in self.final_seeds[:1] if pixels else self.final_seeds:

@@ -139,7 +139,7 @@ def train(
             total, values = combine(model.losses, embeddings, batch_labels)
             clock.lap("loss")
             optimizer.zero_grad()
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             clock.lap("backward")
             optimizer.step()
             scheduler.step()
@@ -152,7 +152,7 @@ def train(
         model.train(False)
         means = (sums / len(plan)).tolist()
         scores = validate(epoch) if math.isfinite(means[0]) and model.is_finite() else None
-        facts = {"loss": means[0], "coverage": len(plan.unique()) / len(labels), "wall_s": clock.training_s}
+        facts = {"loss": means[0], "coverage": len(torch.unique(plan)) / len(labels), "wall_s": clock.training_s}
         facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means[1:], strict=True)}
         clock.lap("evaluation")
         if not _keep(history, model, epoch, scores, facts):

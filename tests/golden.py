@@ -21,4 +21,6 @@ def golden_cases() -> list[Any]:
     if not _golden_file().is_file():
         reason = "set LOSSBENCH_GOLDEN to the file of reference values"
         return [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
-    return [pytest.param(case, id=f"case{number}") for number, case in enumerate(json.loads(_golden_file().read_text()))]
+    return [
+        pytest.param(case, id=f"case{number}") for number, case in enumerate(json.loads(_golden_file().read_text()))
+    ]

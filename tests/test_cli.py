@@ -69,7 +69,7 @@ SET_MISTAKES = [
     ("training.batch_size=3", ["training.batch_size: 3: input should be greater than or equal to 4"]),
     ("training.batch_size=6", ["training.batch_size: 6 holds fewer than two classes of 4"]),
     ('params."softmax+center".alpha=1.7', ['params."softmax+center".alpha: 1.7 is outside [0, 1]']),
-    ('params."softmax+center".alpa=1', ['params."softmax+center".alpa: unknown parameter; did you mean \'alpha\'?']),
+    ('params."softmax+center".alpa=1', ["params.\"softmax+center\".alpa: unknown parameter; did you mean 'alpha'?"]),
     ('params."softmax+center".alpha={low=1, high=0}', ["low must not exceed high"]),
     ("params.triplet.miner=hard", ["params.triplet.miner: 'hard' is not one of all, semi-hard, batch-hard"]),
     ("params.softmax=3", ["params.softmax: 3 is not a table"]),

@@ -79,7 +79,9 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_lambda_is_spelled_lambda_in_files_and_lambda_underscore_in_python(tmp_path):
-    text = HEAD + "@loss('spelled', space={'lambda': Float(0, 1)})\ndef f(problem, *, lambda_=0.5):\n    return lambda_\n"
+    text = (
+        HEAD + "@loss('spelled', space={'lambda': Float(0, 1)})\ndef f(problem, *, lambda_=0.5):\n    return lambda_\n"
+    )
     registry.load_file(write(tmp_path, text))
     plugin = registry.find("loss", "spelled")
     assert plugin.defaults == {"lambda": 0.5}
@@ -103,7 +105,8 @@ def test_three_terms_have_a_weight_each():
 
 def test_every_recipe_searches_the_same_learning_rates():
     rates = {
-        make_recipe(name, name, Training()).space["lr"] for name in ("softmax", "contrastive", "triplet", "softmax+center")
+        make_recipe(name, name, Training()).space["lr"]
+        for name in ("softmax", "contrastive", "triplet", "softmax+center")
     }
     assert len(rates) == 1
 

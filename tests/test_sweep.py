@@ -216,7 +216,9 @@ def test_load_results_reads_a_runs_folder(finished):
     plan, store, _ = finished
     table = load_results(store.root)
     assert {"ablation"} <= set(table["experiment"])
-    assert {"test.sphere.map_at_r", "test.euclidean.intra_inter_ratio", "cost.train_wall_s", "param.lambda"} <= set(table)
+    assert {"test.sphere.map_at_r", "test.euclidean.intra_inter_ratio", "cost.train_wall_s", "param.lambda"} <= set(
+        table
+    )
 
 
 def test_a_study_is_a_function_of_its_results():

@@ -29,7 +29,8 @@ class CountingReducer(AvgNonZeroReducer):  # type: ignore[misc]  # the library h
             self.formed, self.active = self.formed.to(losses.device), self.active.to(losses.device)
         self.formed += losses.numel()
         self.active += (losses.detach() > 0).sum()
-        return super().element_reduction_helper(losses, *args)
+        mean: Tensor = super().element_reduction_helper(losses, *args)
+        return mean
 
 
 def take_counts(loss: nn.Module) -> tuple[int, int]:
