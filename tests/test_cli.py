@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from experiments import ABLATION, TINY
 
+from experiments import ABLATION, TINY
 from lossbench.cli import main
 
 CIRCLE = ABLATION.parent / "plugins" / "circle.py"

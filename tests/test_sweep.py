@@ -14,8 +14,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
 
+from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
 from lossbench import launch, load_results
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.spec import SpecError
@@ -157,15 +157,15 @@ def test_a_failed_trial_counts_and_the_rest_goes_on(tmp_path):
 
 def test_a_recipe_with_nothing_to_tune_has_one_trial_and_shares_its_runs(tmp_path):
     plan = tiny_plan('recipes=["softmax"]', "params.softmax.lr=0.002", "training.epochs=1")
-    store, progress = sweep(plan, tmp_path)
+    store, _ = sweep(plan, tmp_path)
     table = figures(store, plan)
     finals, defaults = table[table["role"] == "final"], table[table["role"] == "default"]
     assert (table["role"] == "trial").sum() == 1
     assert list(finals["run_id"]) == list(defaults["run_id"])
 
 
-def test_experiments_share_runs(finished, tmp_path):
-    plan, store, _ = finished
+def test_experiments_share_runs(finished):
+    _, store, _ = finished
     other = tiny_plan(*FAST, "name=other", "budget.seeds=3")
     _, progress = sweep(other, store.root)
     assert progress.executed == 2 * 2 + 1  # one more seed, default and tuned, and one untrained network
@@ -185,7 +185,7 @@ def test_a_damaged_result_is_run_again(finished, tmp_path):
 
 
 def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkeypatch):
-    plan, kept, _ = finished
+    _, kept, _ = finished
     store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
     monkeypatch.setattr("lossbench.plan.code_digest", lambda: "other")
     monkeypatch.setattr("lossbench.sweep.code_digest", lambda: "other")
@@ -213,7 +213,7 @@ def test_the_studies_open_in_optuna(finished):
 
 
 def test_load_results_reads_a_runs_folder(finished):
-    plan, store, _ = finished
+    _, store, _ = finished
     table = load_results(store.root)
     assert {"ablation"} <= set(table["experiment"])
     assert {"test.sphere.map_at_r", "test.euclidean.intra_inter_ratio", "cost.train_wall_s", "param.lambda"} <= set(

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from experiments import DIGITS_OPEN, run_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments import DIGITS_OPEN, run_spec
 from lossbench import datasets
 from lossbench.execution import build, execute, task_data
 from lossbench.sampling import balanced_plan, uniform_plan

@@ -23,13 +23,15 @@ def unit_distances(embeddings):
 
 
 def naive_triplets(distances, labels, margin, keep=lambda positive, negative, margin: True):
-    terms = []
-    for a in range(len(labels)):
-        for p in range(len(labels)):
-            for n in range(len(labels)):
-                if p != a and labels[p] == labels[a] != labels[n] and keep(distances[a, p], distances[a, n], margin):
-                    terms.append(max(0.0, distances[a, p] - distances[a, n] + margin))
-    return terms
+    size = range(len(labels))
+    triplets = [
+        (distances[a, p], distances[a, n])
+        for a in size
+        for p in size
+        for n in size
+        if p != a and labels[p] == labels[a] != labels[n]
+    ]
+    return [max(0.0, near - far + margin) for near, far in triplets if keep(near, far, margin)]
 
 
 @pytest.mark.parametrize("case", golden_cases())

@@ -1,0 +1,1 @@
+"""Speed against peers and limits; `make bench` prints one table."""
