@@ -49,9 +49,10 @@ def score_split(
         pairs = metrics.repeated_class_pairs(points, labels)
         figures = metrics.distance_statistics(points, labels, pairs=pairs) | metrics.retrieval_metrics(points, labels)
         if verify:
-            alone = figures["singleton_classes"]
-            judged = metrics.pair_scores(points, labels) if alone else metrics.scores_of(pairs)
-            figures |= metrics.verification_metrics(*judged)
+            if figures["singleton_classes"]:  # their samples take part in impostor pairs here
+                figures |= metrics.verification_metrics(*metrics.pair_scores(points, labels))
+            else:
+                figures |= metrics.pair_verification(pairs)
         for name in plugins:
             figures[name] = float(registry.find("metric", name).build(points, labels))
         scores |= {f"{space}.{name}": value for name, value in figures.items()}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         accuracy_at,
         best_threshold,
         pair_scores,
-        scores_of,
+        pair_verification,
         verification_metrics,
     )
 
@@ -43,11 +43,11 @@ _HOME = {
     "nearest_mean_accuracy": "classification",
     "nearest_neighbours": "retrieval",
     "pair_scores": "verification",
+    "pair_verification": "verification",
     "per_class_statistics": "distances",
     "repeated_class_pairs": "distances",
     "retrieval_metrics": "retrieval",
     "scatter_statistics": "distances",
-    "scores_of": "verification",
     "unit": "distances",
     "verification_metrics": "verification",
 }
@@ -64,11 +64,11 @@ __all__ = [
     "nearest_mean_accuracy",
     "nearest_neighbours",
     "pair_scores",
+    "pair_verification",
     "per_class_statistics",
     "repeated_class_pairs",
     "retrieval_metrics",
     "scatter_statistics",
-    "scores_of",
     "unit",
     "verification_metrics",
 ]

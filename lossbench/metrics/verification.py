@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lossbench.metrics.inputs import Array, as_tensor, read_sample
@@ -39,18 +41,19 @@ def verification_metrics(scores: Array, same: Array) -> dict[str, float]:
     >>> found["auc"], found["eer"]
     (0.75, 0.5)
     """
-    accepted, wrong = _roc_corners(*_read_pairs(scores, same, both=True))
-    genuine, impostor = int(accepted[-1]), int(wrong[-1])
-    twice_area = int(((accepted[1:] + accepted[:-1]) * wrong.diff()).sum())
-    figures = {
-        "auc": twice_area / (2 * genuine * impostor),
-        "eer": _equal_error_rate(accepted.double() / genuine, wrong.double() / impostor),
-    }
-    for name, one_in in FAR_TARGETS.items():
-        enough = impostor >= _LEAST_ACCEPTED * one_in
-        within = int((wrong * one_in <= impostor).sum())
-        figures[f"tar_at_far_{name}"] = int(accepted[within - 1]) / genuine if enough else math.nan
-    return figures
+    values, truth = _read_pairs(scores, same, both=True)
+    return _figures(values[truth], values[~truth])
+
+
+def pair_verification(pairs: PairDistances) -> dict[str, float]:
+    """`verification_metrics` of distances that are at hand, the nearer the more alike.
+
+    Raises:
+        ValueError: pairs of one kind only.
+    """
+    if not (len(pairs.genuine) and len(pairs.impostor)):
+        raise ValueError("pairs: a ROC needs genuine and impostor pairs")
+    return _figures(-pairs.genuine, -pairs.impostor)
 
 
 def pair_scores(
@@ -79,11 +82,7 @@ def pair_scores(
     >>> scores.tolist(), same.tolist()
     ([-1.0, -4.0, -3.0], [True, False, False])
     """
-    return scores_of(pair_distances(*read_sample(embeddings, labels), max_pairs=max_pairs, seed=seed))
-
-
-def scores_of(pairs: PairDistances) -> tuple[Tensor, Tensor]:
-    """Scores (P,) and same (P,) of distances that are at hand, as `pair_scores` gives them."""
+    pairs = pair_distances(*read_sample(embeddings, labels), max_pairs=max_pairs, seed=seed)
     scores = -torch.cat([pairs.genuine, pairs.impostor])
     return scores, torch.arange(len(scores), device=scores.device) < len(pairs.genuine)
 
@@ -159,16 +158,30 @@ def _read_pairs(scores: Array, same: Array, *, both: bool) -> tuple[Tensor, Tens
     return values, truth
 
 
-def _roc_corners(scores: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
+def _figures(genuine_scores: Tensor, impostor_scores: Tensor) -> dict[str, float]:
+    accepted, wrong = _roc_corners(genuine_scores.cpu().numpy(), impostor_scores.cpu().numpy())
+    genuine, impostor = len(genuine_scores), len(impostor_scores)
+    twice_area = int(((accepted[1:] + accepted[:-1]) * wrong.diff()).sum())
+    figures = {
+        "auc": twice_area / (2 * genuine * impostor),
+        "eer": _equal_error_rate(accepted.double() / genuine, wrong.double() / impostor),
+    }
+    for name, one_in in FAR_TARGETS.items():
+        enough = impostor >= _LEAST_ACCEPTED * one_in
+        within = int((wrong * one_in <= impostor).sum())
+        figures[f"tar_at_far_{name}"] = int(accepted[within - 1]) / genuine if enough else math.nan
+    return figures
+
+
+def _roc_corners(genuine: NDArray[Any], impostor: NDArray[Any]) -> tuple[Tensor, Tensor]:
     """Accepted genuine and impostor pairs at the points where the ROC turns, from none to all.
 
     Between two genuine scores the ROC runs level, so the points just before and at each of them draw all of it.
     Two sorts by NumPy are several times faster than one stable sort that carries the truth along.
     """
-    genuine, impostor = (np.sort(scores[kind].cpu().numpy()) for kind in (same, ~same))
     levels = np.unique(genuine)[::-1]
     counts = []
-    for values in (genuine, impostor):
+    for values in (np.sort(genuine), np.sort(impostor)):
         above = len(values) - np.stack([np.searchsorted(values, levels, side) for side in ("right", "left")], 1)
         counts.append(torch.from_numpy(np.concatenate([[0], above.ravel(), [len(values)]])))
     return counts[0], counts[1]

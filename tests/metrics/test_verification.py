@@ -11,7 +11,14 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lossbench.metrics import accuracy_at, best_threshold, pair_scores, verification_metrics
+from lossbench.metrics import (
+    accuracy_at,
+    best_threshold,
+    pair_scores,
+    pair_verification,
+    repeated_class_pairs,
+    verification_metrics,
+)
 
 
 def test_golden_values(golden):
@@ -21,6 +28,15 @@ def test_golden_values(golden):
     assert set(found) == {
         "auc", "eer", "tar_at_far_0.1", "tar_at_far_0.01", "tar_at_far_0.001", "tar_at_far_0.0001"
     }  # fmt: skip
+
+
+def test_distances_at_hand_give_the_figures_of_their_scores():
+    rng = np.random.default_rng(3)
+    labels = np.arange(60) % 6
+    points = rng.normal(size=(60, 3)) + labels[:, None]
+    assert pair_verification(repeated_class_pairs(points, labels)) == verification_metrics(*pair_scores(points, labels))
+    with pytest.raises(ValueError, match="genuine and impostor"):
+        pair_verification(repeated_class_pairs(points, np.zeros(60, dtype=int)))
 
 
 def draw(seed: int, count: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
