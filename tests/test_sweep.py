@@ -297,7 +297,7 @@ def test_workers_end_with_their_driver():
 def test_ctrl_c_says_how_to_go_on_and_going_on_loses_nothing(tmp_path):
     command = [sys.executable, "-m", "lossbench", "run", str(ABLATION), "--workers", "1"]
     command += ["--runs", str(tmp_path / "runs"), "--reports", str(tmp_path / "reports")]
-    for value in (*TINY, 'recipes=["softmax"]', "training.epochs=1"):
+    for value in (*TINY, 'recipes=["softmax"]', "training.epochs=5", "budget.seeds=6"):
         command += ["--set", value]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: len(list((tmp_path / "runs").glob("*/result.json"))) >= 2)
