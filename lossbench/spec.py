@@ -54,18 +54,22 @@ class Task(Table):
     Attributes:
         train_classes: train on this many of the training classes only (the same for every run).
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
+        label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
     """
 
     dataset: Name
     protocol: Name
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
+    label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
 
     @property
     def key(self) -> str:
-        """`glyphs/open-set`, and `glyphs/open-set/100` with 100 training classes."""
+        """`glyphs/open-set`; with 100 training classes and a fifth of wrong labels `glyphs/open-set/100/noise=0.2`."""
         parts = [self.dataset, self.protocol]
-        return "/".join(parts if self.train_classes is None else [*parts, str(self.train_classes)])
+        parts += [] if self.train_classes is None else [str(self.train_classes)]
+        parts += [] if self.label_noise is None else [f"noise={self.label_noise:g}"]
+        return "/".join(parts)
 
 
 class RecipeEntry(Table):
@@ -211,6 +215,11 @@ class RunSpec:
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def label_noise(self) -> float:
+        """The share of wrong labels in training and validation: the task's own, else the experiment's."""
+        return self.training.label_noise if self.task.label_noise is None else self.task.label_noise
+
+    @property
     def key(self) -> str:
         """Hash of everything but the provenance: two runs of one key differ in code, data or libraries only."""
         return _digest(self._identity())
@@ -225,6 +234,7 @@ class RunSpec:
         del content["provenance"], content["plugin_files"], content["training"]["time_limit_s"]
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
             content["training"] = {"input_size": self.training.input_size, "device": self.training.device}
+            content["training"]["label_noise"] = self.label_noise  # which validation knows too
         return content
 
 

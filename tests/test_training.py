@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import DIGITS_OPEN, run_spec
+from experiments import DIGITS_OPEN, run_spec, tiny_plan
 from lossbench import datasets
 from lossbench.execution import build, execute, task_data
 from lossbench.sampling import balanced_plan, uniform_plan
@@ -157,6 +157,22 @@ def test_label_noise_reaches_training_and_validation_but_never_test():
     assert noisy["metrics"]["val"]["sphere.map_at_r"] < 0.6 * honest["metrics"]["val"]["sphere.map_at_r"]
     assert noisy["metrics"]["test"]["sphere.map_at_r"] > noisy["metrics"]["val"]["sphere.map_at_r"]
     assert torch.equal(clean.test.labels, before)
+
+
+def test_a_tasks_own_label_noise_takes_the_place_of_the_experiments():
+    of_task = 'tasks=[{dataset="digits", protocol="closed-set", label_noise=0.4}]'
+    scores = [
+        execute(run_spec("softmax", *overrides, final=False)).record["metrics"]["val"]
+        for overrides in (["training.label_noise=0.4"], [of_task, "training.label_noise=0.1"])
+    ]
+    assert scores[0] == scores[1]
+    assert run_spec("softmax", of_task).task.key == "digits/closed-set/noise=0.4"
+
+
+def test_a_baseline_under_label_noise_is_another_run():
+    clean, noisy = (tiny_plan(f"training.label_noise={share}") for share in (0.0, 0.4))
+    specs = [plan.baseline_specs(plan.experiment.tasks[0])[0][1] for plan in (clean, noisy)]
+    assert specs[0].run_id != specs[1].run_id
 
 
 def test_a_run_over_its_time_limit_is_failed_with_the_reason():
