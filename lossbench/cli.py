@@ -122,6 +122,23 @@ def report(name: str, runs: Path, reports: Path) -> None:
     write_report(name, runs, reports)
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the file; repeatable.")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
+@RUNS
+@REPORTS
+@one_line_errors
+def probe(file: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, reports: Path) -> None:
+    """Measure what a step of each recipe of a finished experiment costs, and how its losses scale."""
+    from lossbench import launch
+    from lossbench.store import Store
+
+    plan = launch.prepare(file, overrides, plugins)
+    launch.probe(plan, Store(runs))
+    write_report(plan.experiment.name, runs, reports)
+
+
 def write_report(name: str, runs: Path, reports: Path) -> None:
     """Write the report and print its verdicts; the last line names the page."""
     from lossbench.report import write

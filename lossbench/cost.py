@@ -1,4 +1,4 @@
-"""What a run costs: seconds by part, CPU seconds and peak memory."""
+"""What a run costs: wall and CPU seconds by part, and peak memory."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self._last = time.perf_counter()
+        self.cpu_seconds: dict[str, float] = defaultdict(float)
+        self._last, self._last_cpu = time.perf_counter(), time.process_time()
 
     def lap(self, part: str) -> None:
         """Charge the seconds since the last lap to `part`."""
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         self.seconds[part] += now - self._last
-        self._last = now
+        self.cpu_seconds[part] += cpu - self._last_cpu
+        self._last, self._last_cpu = now, cpu
 
     @property
     def training_s(self) -> float:
         """Seconds of training: everything but evaluation."""
         return sum(seconds for part, seconds in self.seconds.items() if part != "evaluation")
+
+    @property
+    def training_cpu_s(self) -> float:
+        """CPU seconds of training: everything but evaluation."""
+        return sum(seconds for part, seconds in self.cpu_seconds.items() if part != "evaluation")
 
 
 def reset_peak_memory() -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 from lossbench.executors import ProcessExecutor, SerialExecutor
 from lossbench.parsing import read_experiment
 from lossbench.plan import Plan, make_plan
+from lossbench.probe import run_probe, run_scaling
 from lossbench.progress import Board, duration
 from lossbench.spec import SpecError, nearest
 from lossbench.store import Store, StoreError
@@ -52,8 +54,30 @@ def run(plan: Plan, store: Store, *, workers: int | None, retry_failed: bool = F
     with Board() as board:
         try:
             Sweep(plan, store, executor, board, retry_failed=retry_failed).run()
+            _probe(plan, store, executor, board)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def probe(plan: Plan, store: Store) -> None:
+    """Measure the steps of every recipe anew, and how each loss scales, on one otherwise idle worker."""
+    executor = ProcessExecutor(1)
+    with Board() as board:
+        try:
+            for line in run_probe(plan, store, executor, again=True):
+                board.message(line)
+            run_scaling(plan, store, executor)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _probe(plan: Plan, store: Store, executor: Executor, board: Board) -> None:
+    """The cost probe after the last run, when the workers are idle; an experiment is complete without it."""
+    try:
+        for line in run_probe(plan, store, executor):
+            board.message(line)
+    except (RuntimeError, ValueError) as error:  # its worker died, or the data cannot be read any more
+        board.message(f"no cost probe: {error}")
 
 
 def check_writable(*folders: Path) -> None:

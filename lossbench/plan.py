@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lossbench import datasets, registry
+from lossbench import claims, datasets, registry
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples
@@ -136,6 +136,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
     recipes, found = _recipes(experiment)
     mistakes += found
     mistakes += _training_mistakes(experiment.training)
+    mistakes += claims.mistakes(experiment.claims, registry.names("metric"))
     try:
         registry.find("backbone", experiment.backbone)
     except PluginError as error:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 SCHEMA = 1  # of result and plan files
 
@@ -129,6 +130,48 @@ class Budget(Table):
     seeds: Annotated[Whole, Field(ge=1)] = 8
 
 
+def _two_sides(given: Any) -> Any:
+    """A recipe, and another one or a number: all that a comparison can be."""
+    sides = tuple(given) if isinstance(given, (list, tuple)) else ()
+    kinds = [isinstance(side, str) and bool(side) for side in sides]
+    number = len(sides) == 2 and type(sides[1]) in (int, float) and math.isfinite(sides[1])
+    if len(sides) != 2 or not kinds[0] or not (kinds[1] or number):
+        raise ValueError(f"{given!r} is neither [recipe, recipe] nor [recipe, number]")
+    if sides[0] == sides[1]:
+        raise ValueError(f"{sides[0]!r} is compared with itself")
+    return sides
+
+
+class Claim(Table):
+    """What an experiment expects of one figure; claims of one text are parts of one claim.
+
+    Attributes:
+        metric: a column of the results table, or a figure that `lossbench.claims` derives.
+        comparison: a recipe, and the recipe or the number that it is held against.
+        direction: what is claimed of the first side. `higher`, `lower`: by `smallest_effect` at least; `not lower`,
+            `not higher`: by less than that, if at all; `equal`: within that much either way.
+        smallest_effect: the smallest effect that matters, in the unit of the metric.
+        task: a task, a data set or a protocol that the claim is about; absent, every task.
+        source: who claimed it.
+    """
+
+    text: Annotated[str, Field(min_length=1, max_length=500)]
+    metric: Name
+    comparison: Annotated[tuple[str, str | float], BeforeValidator(_two_sides)]
+    direction: Literal["higher", "lower", "not lower", "not higher", "equal"]
+    smallest_effect: Annotated[Number, Field(ge=0)]
+    task: Name | None = None
+    source: str = ""
+
+    @field_validator("smallest_effect")
+    @classmethod
+    def _matters(cls, effect: float, given: ValidationInfo) -> float:
+        direction = given.data.get("direction")
+        if effect == 0 and direction in ("equal", "not lower", "not higher"):
+            raise ValueError(f"0 leaves nothing to show of {direction!r}; it must be positive")
+        return effect
+
+
 class Experiment(Table):
     """The experiment file."""
 
@@ -143,6 +186,7 @@ class Experiment(Table):
     training: Training = Training()
     budget: Budget = Budget()
     params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
 
     @field_validator("tasks", "recipes", "baselines", "plugins")
     @classmethod

@@ -5,6 +5,8 @@ runs/<run_id>/embeddings.npz    what the report draws
 runs/<run_id>/model.pt          the model at the best epoch, loadable with weights_only=True
 runs/<run_id>/audit.json        per-epoch test scores: sealed, read by one section of the report
 runs/experiments/<name>.json    the resolved plan: which run plays which role
+runs/claims/<name>.json         digests of its claims, and which of them are post hoc
+runs/probes/<name>.json         what its cost probe measured
 """
 
 from __future__ import annotations
@@ -120,6 +122,19 @@ class Store:
         if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
             raise StoreError(f"{path}: is not a plan of schema {SCHEMA}")
         return plan
+
+    def write_probe(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keep what the cost probe of an experiment measured."""
+        (self.root / "probes").mkdir(parents=True, exist_ok=True)
+        write_whole(self.root / "probes" / f"{name}.json", _dump(content))
+
+    def read_probe(self, name: str) -> dict[str, Any] | None:
+        """What the cost probe of an experiment measured; None where there is nothing to read."""
+        try:
+            content = json.loads((self.root / "probes" / f"{name}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
 
     def table(self, plan: Mapping[str, Any]) -> pd.DataFrame:
         """One row a planned run, one column a figure; runs that are not there yet have status `missing`."""

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from lossbench import claims
 from lossbench.executors import WorkerDiedError
 from lossbench.plan import TUNING_SEED, Plan, code_digest, library_versions
 from lossbench.recipes import Recipe
@@ -19,6 +20,7 @@ from lossbench.tuning import Study, export
 
 MAX_ATTEMPTS = 3
 AHEAD = 1  # calls queued for each worker beyond the one it runs, so that it never waits for the driver
+FINAL_ROLES = ("final", "default")  # runs that score test
 TRIAL, OTHER = 0, 1  # trials first: everything else waits for nobody
 
 Record = dict[str, Any]
@@ -86,6 +88,7 @@ class Sweep:
     def run(self) -> None:
         """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
         self._report_stale()
+        earlier = self._planned_before()
         self.progress.start(planned_runs(self.plan), getattr(self.executor, "workers", 1))
         for task in self.plan.experiment.tasks:
             for recipe in self.plan.recipes:
@@ -95,6 +98,7 @@ class Sweep:
                 self._need([Job(spec=spec, recipe=name, role="baseline", trial=None)])
             for recipe in self.plan.recipes:
                 self._need_finals(task, recipe, "default", 0, dict(recipe.defaults))
+        self._register_claims(earlier)
         self._write_plan()
         self._work()
         self._write_plan()
@@ -202,6 +206,20 @@ class Sweep:
 
     def _write_plan(self) -> None:
         self.store.write_plan(plan_document(self.plan, self.jobs))
+
+    def _planned_before(self) -> list[dict[str, Any]]:
+        """The rows of the experiment's last plan."""
+        try:
+            return list(self.store.read_plan(self.plan.experiment.name)["rows"])
+        except StoreError:
+            return []
+
+    def _register_claims(self, earlier: list[dict[str, Any]]) -> None:
+        """Register what the experiment claims; post hoc where a final run of this or an earlier plan is stored."""
+        experiment, rows = self.plan.experiment, [*earlier, *(job.row() for job in self.jobs)]
+        seen = any(self.store.read(row["run_id"]) is not None for row in rows if row["role"] in FINAL_ROLES)
+        for text in claims.register(self.store, experiment.name, experiment.claims, seen=seen):
+            self.progress.message(f"post hoc, as final runs were already there: {text}")
 
     def _report_stale(self) -> None:
         """One line about results of the same runs under other code, data or libraries."""

@@ -1,0 +1,91 @@
+"""Claims: strict in the file, registered before the first final run, post hoc afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments import sweep, tiny_plan
+from lossbench import claims
+from lossbench.execution import execute
+from lossbench.spec import Claim, SpecError
+from lossbench.store import Store
+
+PAIR = ("training.epochs=1", 'recipes=["softmax", "softmax+center"]')
+
+
+def claim(**changes: object) -> str:
+    fields = {
+        "text": "Center helps",
+        "metric": "test.sphere.map_at_r",
+        "comparison": ["softmax+center", "softmax"],
+        "direction": "higher",
+        "smallest_effect": 0.005,
+    } | changes
+    return "claims=[{" + ", ".join(f"{key}={json.dumps(value)}" for key, value in fields.items()) + "}]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"metric": "test.sphere.map_at_k"}, "'test.sphere.map_at_k'; did you mean 'test.sphere.map_at_r'?"),
+        ({"metric": "cost.train_wall_s"}, "runs share the machine, so their costs support no claim; use probe."),
+        ({"direction": "up"}, "'up' is not 'higher', 'lower', 'not lower', 'not higher' or 'equal'"),
+        ({"direction": "equal", "smallest_effect": 0.0}, "0 leaves nothing to show of 'equal'; it must be positive"),
+        ({"smallest_effect": -1}, "input should be greater than or equal to 0"),
+        ({"comparison": ["softmax"]}, "['softmax'] is neither [recipe, recipe] nor [recipe, number]"),
+        ({"comparison": ["softmax", True]}, "['softmax', True] is neither [recipe, recipe] nor [recipe, number]"),
+        ({"comparison": ["softmax", "softmax"]}, "'softmax' is compared with itself"),
+        ({"metrc": "x"}, "unknown key; did you mean 'metric'?"),
+        ({"text": ""}, "at least 1 character"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_claim_is_one_line_with_its_place(changes: dict[str, object], expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        tiny_plan(claim(**changes))
+    (line,) = caught.value.mistakes
+    assert "claims[0]" in line
+    assert expected in line
+
+
+def test_a_claim_may_name_recipes_and_tasks_that_are_not_listed() -> None:
+    assert tiny_plan(claim(comparison=["nobody", "softmax"], task="mnist")).experiment.claims[0].task == "mnist"
+
+
+def test_the_shipped_claims_are_valid_and_name_their_source() -> None:
+    found = tiny_plan().experiment.claims
+    assert len({each.text for each in found}) == 5
+    assert all("Wen et al. 2016" in each.source for each in found)
+
+
+def test_claims_before_the_first_final_run_are_not_post_hoc_and_later_ones_are(tmp_path) -> None:
+    store, quiet = sweep(tiny_plan(*PAIR, claim()), tmp_path)
+    assert [entry["post_hoc"] for entry in claims.registered(store, "ablation").values()] == [False]
+    assert not [line for line in quiet.messages if "post hoc" in line]
+
+    _, quiet = sweep(tiny_plan(*PAIR, claim()), tmp_path)
+    assert not [line for line in quiet.messages if "post hoc" in line], "the same claim was registered in time"
+
+    _, quiet = sweep(tiny_plan(*PAIR, claim(smallest_effect=0.001)), tmp_path)
+    assert "post hoc, as final runs were already there: Center helps" in quiet.messages
+    assert [entry["post_hoc"] for entry in claims.registered(Store(tmp_path), "ablation").values()] == [False, True]
+
+
+def test_a_claim_is_known_by_its_content_alone() -> None:
+    one, other = (tiny_plan(claim(smallest_effect=effect)).experiment.claims[0] for effect in (0.005, 0.006))
+    assert claims.digest(one.model_dump(mode="json")) == claims.digest(
+        Claim(**one.model_dump(mode="json")).model_dump(mode="json")
+    )
+    assert claims.digest(one.model_dump(mode="json")) != claims.digest(other.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("protocol", ["closed-set", "open-set"])
+def test_every_stored_figure_that_may_be_claimed_is_stored(protocol: str) -> None:
+    plan = tiny_plan(f'tasks=[{{dataset="digits", protocol="{protocol}"}}]', 'recipes=["softmax"]', "training.epochs=1")
+    spec = plan.run_spec(plan.experiment.tasks[0], plan.recipes[0], plan.recipes[0].defaults, seed=1, final=True)
+    metrics = execute(spec).record["metrics"]
+    stored = {f"{split}.{name}" for split, found in metrics.items() for name in found}
+    other = {"closed-set": ("auc", "eer", "tar_at"), "open-set": ("nearest_mean", "knn", "test.head")}[protocol]
+    expected = {name for name in claims.known_figures() if name not in claims.DERIVED}
+    assert {name for name in expected if not any(part in name for part in other)} <= stored
