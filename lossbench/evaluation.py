@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,19 @@ from lossbench import metrics, registry
 from lossbench.training import to_input
 
 SPACES = ("euclidean", "sphere")
+FEW_SHOT = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots
+FEW_SHOT_QUERIES = 15
 COLLAPSED_VARIANCE = 1e-4
 CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairRows:
+    """Pairs to verify: `first` and `second` (P,) are rows of a split, `same` (P,) whether they are of one class."""
+
+    first: Tensor
+    second: Tensor
+    same: Tensor
 
 
 @torch.no_grad()
@@ -71,6 +83,50 @@ def score_against_gallery(gallery: Tensor, gallery_labels: Tensor, queries: Tens
         known, asked = in_space(gallery, space), in_space(queries, space)
         scores[f"{space}.nearest_mean_accuracy"] = metrics.nearest_mean_accuracy(known, gallery_labels, asked, labels)
         scores[f"{space}.knn_accuracy"] = metrics.knn_accuracy(known, gallery_labels, asked, labels)
+    return scores
+
+
+def score_pairs(embeddings: Tensor, pairs: PairRows, chosen_on: Tensor, chosen_pairs: PairRows) -> dict[str, float]:
+    """Verification of given pairs in both spaces; `fold_accuracy` at the threshold that other pairs chose.
+
+    Args:
+        embeddings: (N, D) of the samples that `pairs` names.
+        chosen_on: (M, D) of the samples that `chosen_pairs` names, whose best threshold is applied to `pairs`.
+    """
+    scores: dict[str, float] = {}
+    for space in SPACES:
+        found, others = (
+            _likeness(in_space(points, space), rows)
+            for points, rows in ((embeddings, pairs), (chosen_on, chosen_pairs))
+        )
+        figures = metrics.verification_metrics(found, pairs.same)
+        threshold = metrics.best_threshold(others, chosen_pairs.same)
+        figures["fold_accuracy"] = metrics.accuracy_at(found, pairs.same, threshold)
+        scores |= {f"{space}.{name}": value for name, value in figures.items()}
+    return scores
+
+
+def _likeness(points: Tensor, rows: PairRows) -> Tensor:
+    """Minus the distance of each pair (P,), float64."""
+    points = points.double()
+    distance: Tensor = (points[rows.first] - points[rows.second]).norm(dim=1)
+    return -distance
+
+
+def score_few_shot(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+    """`few_shot_5way_1shot` and so on in both spaces; NaN where too few classes have enough samples."""
+    counts = labels.bincount()
+    scores = {}
+    for ways, shots in FEW_SHOT:
+        enough = int((counts >= shots + FEW_SHOT_QUERIES).sum()) >= ways
+        for space in SPACES:
+            scores[f"{space}.few_shot_{ways}way_{shots}shot"] = (
+                metrics.few_shot_accuracy(
+                    in_space(embeddings, space), labels, ways=ways, shots=shots, queries=FEW_SHOT_QUERIES
+                )["accuracy"]
+                if enough
+                else math.nan
+            )
     return scores
 
 

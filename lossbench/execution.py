@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from lossbench import datasets, evaluation, metrics, registry
 from lossbench.cost import PARTS, Clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
+from lossbench.datasets.dataset import Pairs
 from lossbench.datasets.subset import training_samples
+from lossbench.evaluation import PairRows
 from lossbench.registry import PluginError, Problem
 from lossbench.seeding import seed_globals, stream, stream_seed
 from lossbench.spec import SCHEMA, RunSpec, Task, to_json
@@ -55,7 +57,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskData:
-    """The three splits of a task, its number of training classes and the names of its test classes."""
+    """The three splits of a task, its number of training classes and the names of its test classes.
+
+    Attributes:
+        pairs: pairs to verify of `val` and of `test`, where the protocol brings its own.
+    """
 
     train: Split
     val: Split
@@ -63,6 +69,7 @@ class TaskData:
     num_classes: int
     test_names: tuple[str, ...]
     checksum: str
+    pairs: tuple[PairRows, PairRows] | None = None
 
 
 def execute(spec: RunSpec) -> RunResult:
@@ -87,10 +94,10 @@ def execute(spec: RunSpec) -> RunResult:
 
 
 @lru_cache(maxsize=2)
-def task_data(task: Task, input_size: int | None, device: str) -> TaskData:
+def task_data(task: Task, input_size: int | None, device: str, fold: int | None = None) -> TaskData:
     """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
     source = datasets.load(task.dataset, input_size)
-    parts = splits.split(source, task.protocol)
+    parts = splits.split(source, task.protocol, fold=fold)
     train_index = training_samples(source, parts, task.train_classes)
     train_classes = np.unique(source.labels[train_index])
     closed = task.protocol == "closed-set"
@@ -104,6 +111,13 @@ def task_data(task: Task, input_size: int | None, device: str) -> TaskData:
     def classes_of(index: np.ndarray) -> np.ndarray:
         return train_classes if closed else np.unique(source.labels[index])
 
+    def rows_of(pairs: Pairs, samples: np.ndarray) -> PairRows:
+        first, second = (torch.from_numpy(rows).to(device) for rows in pairs.within(samples))
+        return PairRows(first=first, second=second, same=torch.from_numpy(pairs.same).to(device))
+
+    pairs = None
+    if parts.val_pairs is not None and parts.test_pairs is not None:
+        pairs = rows_of(parts.val_pairs, parts.val), rows_of(parts.test_pairs, parts.test)
     return TaskData(
         train=tensors(train_index, train_classes),
         val=tensors(parts.val, classes_of(parts.val)),
@@ -111,6 +125,7 @@ def task_data(task: Task, input_size: int | None, device: str) -> TaskData:
         num_classes=len(train_classes),
         test_names=tuple(source.class_names[label] for label in classes_of(parts.test)),
         checksum=source.checksum,
+        pairs=pairs,
     )
 
 
@@ -149,7 +164,8 @@ def environment() -> dict[str, str]:
 def _run(spec: RunSpec) -> RunResult:
     for path in spec.plugin_files:
         registry.load_file(Path(path))
-    data = task_data(spec.task, spec.task.input_size or spec.training.input_size, spec.training.device)
+    size = spec.task.input_size or spec.training.input_size
+    data = task_data(spec.task, size, spec.training.device, spec.fold)
     if data.checksum != spec.provenance.data:
         raise PluginError(f"data of {spec.task.key} changed while the experiment ran; start it again")
     data = _with_label_noise(data, spec)
@@ -245,12 +261,16 @@ def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, An
         return scores, {}
     known = evaluation.embed(model.network, data.train.images)
     test = evaluation.embed(model.network, data.test.images)
-    closed = spec.task.protocol == "closed-set"
-    scores["test"], arrays = evaluation.score_split(test, data.test.labels, verify=not closed, plugins=plugins)
+    unseen = spec.task.protocol == "open-set"
+    scores["test"], arrays = evaluation.score_split(test, data.test.labels, verify=unseen, plugins=plugins)
     scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
-    if closed:
+    if spec.task.protocol == "closed-set":
         scores["test"] |= evaluation.score_against_gallery(known, data.train.labels, test, data.test.labels)
         scores["test"]["head_accuracy"] = evaluation.head_accuracy(modules, test, data.test.labels)
+    if unseen:
+        scores["test"] |= evaluation.score_few_shot(test, data.test.labels)
+    if data.pairs is not None:
+        scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
     for name, module in _with_centers(model):
         found = metrics.center_statistics(module.centers, known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
@@ -259,9 +279,13 @@ def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, An
 
 
 def _worst_errors(embeddings: Tensor, split: Split) -> dict[str, np.ndarray]:
-    """The test images whose nearest neighbor on the sphere is of another class, the surest mistakes first."""
+    """The test images whose nearest neighbor on the sphere is of another class, the surest mistakes first.
+
+    An image that is alone in its class could not do better, and is none.
+    """
     found, distance = metrics.nearest_neighbours(metrics.unit(embeddings), split.labels, 1)
-    wrong = torch.nonzero(split.labels[found[:, 0]] != split.labels).flatten()
+    matched = split.labels.bincount()[split.labels] > 1
+    wrong = torch.nonzero((split.labels[found[:, 0]] != split.labels) & matched).flatten()
     worst = wrong[distance[wrong, 0].argsort(stable=True)][:WORST_ERRORS]
     pairs = torch.stack([worst, found[worst, 0]], 1)
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,7 +59,16 @@ class Plan:
         """Seeds of the final runs: none of them was used in tuning."""
         return range(TUNING_SEED + 1, TUNING_SEED + 1 + self.experiment.budget.seeds)
 
-    def run_spec(self, task: Task, recipe: Recipe, values: Mapping[str, Value], *, seed: int, final: bool) -> RunSpec:
+    def run_spec(
+        self,
+        task: Task,
+        recipe: Recipe,
+        values: Mapping[str, Value],
+        *,
+        seed: int,
+        final: bool,
+        fold: int | None = None,
+    ) -> RunSpec:
         """One training run of a recipe."""
         experiment = self.experiment
         return RunSpec(
@@ -71,6 +81,7 @@ class Plan:
             training=experiment.training,
             seed=seed,
             final=final,
+            fold=fold,
             provenance=self.provenance(task, recipe.losses),
             plugin_files=self.plugin_files,
         )
@@ -80,7 +91,8 @@ class Plan:
         specs: list[tuple[str, RunSpec]] = []
         for name in self.experiment.baselines:
             pixels = name == "pixels"
-            for seed in self.final_seeds[:1] if pixels else self.final_seeds:
+            seeds = self.final_seeds[:1] if pixels else self.final_seeds
+            for fold, seed in itertools.product(task.final_folds, seeds):
                 spec = RunSpec(
                     task=task,
                     backbone="pixels" if pixels else self.experiment.backbone,
@@ -91,6 +103,7 @@ class Plan:
                     training=self.experiment.training,
                     seed=seed,
                     final=True,
+                    fold=fold,
                     provenance=self.provenance(task, []),
                     plugin_files=self.plugin_files,
                 )
@@ -195,11 +208,16 @@ def _check_task(task: Task, training: Training) -> tuple[str, int, int]:
         ValueError: unknown data set or protocol, missing data, or an impossible split.
     """
     source = datasets.load(task.dataset, task.input_size or training.input_size)
-    parts = splits.split(source, task.protocol)
-    if not len(parts.test):
-        raise DataError(f"{task.dataset}: protocol {task.protocol!r} has no test part to report on; use open-set")
-    train_size = len(training_samples(source, parts, task.train_classes))
-    return source.checksum, train_size, int(np.prod(source.images.shape[1:]))
+    sizes = {}
+    for fold in (None, *task.final_folds):
+        parts = splits.split(source, task.protocol, fold=fold)
+        sizes[fold] = len(training_samples(source, parts, task.train_classes))
+        if fold in task.final_folds and not len(parts.test):
+            raise DataError(
+                f"{task.dataset}: {task.protocol} without folds is for development and has no test; "
+                "say how many folds to test on, such as folds = 2"
+            )
+    return source.checksum, sizes[task.final_folds[0]], int(np.prod(source.images.shape[1:]))
 
 
 @lru_cache

@@ -56,6 +56,7 @@ class Task(Table):
         train_classes: train on this many of the training classes only (the same for every run).
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
+        folds: final runs are made on each of the first so many folds; tuning uses the split without a fold.
     """
 
     dataset: Name
@@ -63,6 +64,12 @@ class Task(Table):
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    folds: Annotated[Whole, Field(ge=1)] | None = None
+
+    @property
+    def final_folds(self) -> tuple[int | None, ...]:
+        """The fold of each final run of a seed; None where the task has no folds."""
+        return (None,) if self.folds is None else tuple(range(self.folds))
 
     @property
     def key(self) -> str:
@@ -243,6 +250,7 @@ class RunSpec:
         terms: the losses; none for a baseline, which is not trained.
         sampler: `uniform` or `balanced` batches.
         final: whether test is embedded and scored, and network and embeddings are kept.
+        fold: the fold of the task's data set; None: the split without folds.
         plugin_files: where the plugin files of `provenance` lie; not part of the identity.
     """
 
@@ -256,6 +264,7 @@ class RunSpec:
     seed: int
     final: bool
     provenance: Provenance
+    fold: int | None = None
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -276,6 +285,7 @@ class RunSpec:
     def _identity(self) -> dict[str, Any]:
         content = to_json(self)
         del content["provenance"], content["plugin_files"], content["training"]["time_limit_s"]
+        del content["task"]["folds"]  # how many others there are is not part of a fold
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
             content["training"] = {"input_size": self.training.input_size, "device": self.training.device}
             content["training"]["label_noise"] = self.label_noise  # which validation knows too

@@ -144,6 +144,7 @@ class Store:
         record = self.read(row["run_id"])
         flat: dict[str, Any] = {"experiment": experiment} | {key: row[key] for key in ROW_COLUMNS[1:-1]}
         flat["status"] = "missing" if record is None else record["status"]
+        flat |= {} if row.get("fold") is None else {"fold": row["fold"]}
         flat |= {f"param.{name}": value for name, value in row["params"].items()}
         if record is None:
             return flat
@@ -196,7 +197,7 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
     groups = ["param.", "train.", "val.", "test.", "cost."]
     found = {group: sorted(name for name in table.columns if name.startswith(group)) for group in groups}
     middle = [name for name in ("best_epoch", "diverged_epoch") if name in table.columns]
-    lead = found.pop("param.")
+    lead = [*(name for name in table.columns if name == "fold"), *found.pop("param.")]
     table = table[ROW_COLUMNS + lead + middle + [name for group in found.values() for name in group]]
     return table.sort_values(ROW_COLUMNS, ignore_index=True)
 

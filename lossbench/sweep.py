@@ -58,6 +58,7 @@ class Job:
             "role": self.role,
             "trial": self.trial,
             "seed": self.spec.seed,
+            "fold": self.spec.fold,
             "run_id": self.spec.run_id,
             "params": self.params,
         }
@@ -139,13 +140,13 @@ class Sweep:
     def _need_finals(self, task: Task, recipe: Recipe, role: str, trial: int, values: dict[str, Value]) -> None:
         self._need(
             Job(
-                spec=self.plan.run_spec(task, recipe, values, seed=seed, final=True),
+                spec=self.plan.run_spec(task, recipe, values, seed=seed, final=True, fold=fold),
                 recipe=recipe.name,
                 role=role,
                 trial=trial,
                 params=values,
             )
-            for seed in self.plan.final_seeds
+            for fold, seed in itertools.product(task.final_folds, self.plan.final_seeds)
         )
 
     def _need(
@@ -239,8 +240,11 @@ def objective(record: Record) -> float | None:
 def planned_runs(plan: Plan) -> int:
     """Rows of the results table of a whole experiment; rows that turn out identical share one run."""
     budget = plan.experiment.budget
-    recipes = sum((budget.trials if recipe.searched else 1) + 2 * budget.seeds for recipe in plan.recipes)
-    return sum(recipes + len(plan.baseline_specs(task)) for task in plan.experiment.tasks)
+    trials = sum(budget.trials if recipe.searched else 1 for recipe in plan.recipes)
+    finals = 2 * budget.seeds * len(plan.recipes)
+    return sum(
+        trials + finals * len(task.final_folds) + len(plan.baseline_specs(task)) for task in plan.experiment.tasks
+    )
 
 
 def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:

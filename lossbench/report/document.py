@@ -15,7 +15,7 @@ from lossbench.report.findings import SCOPE, Finding, findings
 from lossbench.report.material import Material
 from lossbench.report.verdict import Answer, answer
 
-Maker = Callable[[Evidence, str], Table]
+Maker = Callable[[Evidence, str], Table | None]
 TABLES: Mapping[str, Maker] = {
     "ranking": tables.ranking,
     "effects": tables.effects,
@@ -28,6 +28,7 @@ TABLES: Mapping[str, Maker] = {
     "tuning_tax": tuning.tax,
     "malpractice": malpractice.table,
     "seeds": tables.seeds,
+    "folds": tables.folds,
     "runs": tables.every_run,
 }
 

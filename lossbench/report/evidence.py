@@ -40,7 +40,13 @@ QUALITY = (
     Figure("test.sphere.tar_at_far_0.1", "TAR at FAR 0.1", 1),
     Figure("test.sphere.tar_at_far_0.01", "TAR at FAR 0.01", 1),
     Figure("test.sphere.tar_at_far_0.001", "TAR at FAR 0.001", 1),
+    Figure("test.sphere.fold_accuracy", "fold accuracy", 1),
+    Figure("test.sphere.few_shot_5way_1shot", "5-way 1-shot", 1),
+    Figure("test.sphere.few_shot_5way_5shot", "5-way 5-shot", 1),
+    Figure("test.sphere.few_shot_20way_1shot", "20-way 1-shot", 1),
+    Figure("test.sphere.few_shot_20way_5shot", "20-way 5-shot", 1),
 )
+FOLD_ACCURACY = next(figure for figure in QUALITY if figure.column == "test.sphere.fold_accuracy")
 DISTANCES = (
     ("intra_mean", "intra mean", 0),
     ("inter_mean", "inter mean", 0),

@@ -30,7 +30,7 @@ _SECTIONS = (
     ("Cost and equal time", ("cost", "time"), ("cost", "equal_time")),
     ("Tuning", ("tuning", "surface"), ("tuned", "tuning_tax")),
     ("Under bad practice", (), ("malpractice",)),
-    ("Every seed", (), ("seeds",)),
+    ("Every seed", (), ("seeds", "folds")),
 )
 
 

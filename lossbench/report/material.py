@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,11 +106,28 @@ class Material:
         return self._groups.get((task, recipe, role), self.table.iloc[:0])
 
     def values(self, task: str, recipe: str, column: str, role: str | None = None) -> dict[int, float]:
-        """Seed to figure; NaN where a run has none (failed runs)."""
+        """Seed to figure, where a task has folds its mean over them; NaN where a run has none or a fold is missing."""
         rows = self.rows(task, recipe, role)
         if column not in rows:
             return {int(seed): float("nan") for seed in rows["seed"]}
-        return {int(seed): float(value) for seed, value in zip(rows["seed"], rows[column], strict=True)}
+        found: dict[int, list[float]] = {}
+        for seed, value in zip(rows["seed"], rows[column], strict=True):
+            found.setdefault(int(seed), []).append(float(value))
+        folds = self.folds(task)
+        return {seed: math.fsum(of) / folds if len(of) == folds else math.nan for seed, of in found.items()}
+
+    def has(self, task: str, column: str) -> bool:
+        """Whether any run of a task has that figure."""
+        return column in self.table and bool(self.table.loc[self.table["task"] == task, column].notna().any())
+
+    def folds(self, task: str) -> int:
+        """How many runs make the score of one seed."""
+        return self._folds.get(task, 1)
+
+    @cached_property
+    def _folds(self) -> dict[str, int]:
+        folds = [task.get("folds") or 1 for task in self.experiment["tasks"]]
+        return dict(zip(self.tasks, folds, strict=True))
 
     def mean(self, task: str, recipe: str, column: str, role: str | None = None) -> float:
         """Mean over the seeds that have the figure; NaN without any."""
@@ -121,13 +139,21 @@ class Material:
         return self.store.read(run_id) or {}
 
     def curves(self, task: str, recipe: str, curve: str) -> np.ndarray:
-        """A curve of every final run, (seeds, epochs + 1), NaN where a run ended earlier or has no value."""
+        """A curve of every final seed, (seeds, epochs + 1), NaN where a run ended earlier or has no value.
+
+        Where a task has folds, it is the mean over them.
+        """
+        rows = self.rows(task, recipe)
         found = [
             [float("nan") if value is None else value for value in self.record(run).get("curves", {}).get(curve, [])]
-            for run in self.rows(task, recipe)["run_id"]
+            for run in rows["run_id"]
         ]
         length = max((len(values) for values in found), default=0)
-        return np.array([values + [np.nan] * (length - len(values)) for values in found]).reshape(len(found), length)
+        padded = np.array([values + [np.nan] * (length - len(values)) for values in found]).reshape(len(found), length)
+        if self.folds(task) == 1:
+            return padded
+        seeds = rows["seed"].to_numpy()
+        return np.array([padded[seeds == seed].mean(axis=0) for seed in np.unique(seeds)]).reshape(-1, length)
 
     def representative(self, task: str, recipe: str) -> str | None:
         """The final run with the median score (the lower of two): what maps and histograms show."""

@@ -70,10 +70,10 @@ def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
     columns = material.columns(*GROUPS)
     roles = [(recipe, role) for recipe in material.recipes for role in ("final", "default")]
     for name, role in [*roles, *[(baseline, "baseline") for baseline in material.baselines]]:
-        rows = material.rows(task, name, role)
-        if not len(rows):
+        if not len(material.rows(task, name, role)):
             continue
-        found = mean_interval(rows[columns].to_numpy(dtype=float), axis=0)
+        of_seeds = [list(material.values(task, name, column, role).values()) for column in columns]
+        found = mean_interval(np.array(of_seeds, dtype=float).T, axis=0)
         for index, column in enumerate(columns):
             if found.n[index]:
                 yield {

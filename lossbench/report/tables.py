@@ -9,7 +9,7 @@ import numpy as np
 
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence import QUALITY, Evidence, Figure, distance_figures, summary
+from lossbench.report.evidence import FOLD_ACCURACY, QUALITY, Evidence, Figure, distance_figures, summary
 from lossbench.report.findings import verdict_cell
 from lossbench.report.material import PRIMARY, VALIDATION, Material
 from lossbench.verdicts import Comparison, PairVerdict
@@ -34,7 +34,7 @@ def ranking(evidence: Evidence, task: str) -> Table:
         Column("default", "MAP@R untuned"),
         Column("P@1", "mean, ↑"),
         Column("seeds", "finished"),
-        Column("troubles", "of these seeds", numeric=False),
+        Column("troubles", "of these runs", numeric=False),
     ]
     rows = [_ranking_row(evidence, task, name, comparison) for name in by_mean(material, task)]
     notes = [
@@ -147,10 +147,33 @@ def seeds(evidence: Evidence, task: str) -> Table:
     table = []
     for name in by_mean(material, task):
         found = material.values(task, name, PRIMARY)
-        troubles = dict(zip(material.rows(task, name)["seed"], material.rows(task, name)["status"], strict=True))
+        rows = material.rows(task, name).sort_values("status", key=lambda statuses: statuses != "ok")
+        troubles = dict(zip(rows["seed"], rows["status"], strict=True))  # of several folds, one in trouble is named
         cells = [_seed_cell(found.get(seed, math.nan), str(troubles.get(seed, ""))) for seed in known]
         table.append(Row((_name_cell(material, name), *cells), _kind(material, name)))
     return make_table("seeds", f"Test MAP@R of every seed, {task}", columns, table)
+
+
+def folds(evidence: Evidence, task: str) -> Table | None:
+    """Test figures by fold, each the mean over seeds, with the mean and its standard error over folds."""
+    material, count = evidence.material, evidence.material.folds(task)
+    if count == 1:
+        return None
+    figure = next(figure for figure in (FOLD_ACCURACY, QUALITY[0]) if material.has(task, figure.column))
+    columns = [Column("recipe", numeric=False), *[Column(f"fold {fold}") for fold in range(count)]]
+    columns += [Column("mean", "over folds"), Column("standard error", "over folds")]
+    rows = []
+    for name in by_mean(material, task):
+        runs = material.rows(task, name)
+        means = [float(runs.loc[runs["fold"] == fold, figure.column].mean()) for fold in range(count)]
+        mean, error = float(np.mean(means)), float(np.std(means, ddof=1)) / math.sqrt(count)
+        cells = [Cell(formats.score(value), value) for value in (*means, mean, error)]
+        rows.append(Row((_name_cell(material, name), *cells), _kind(material, name)))
+    notes = (
+        f"Each fold is the mean over seeds. {count} folds. Verdicts are paired over seeds, a seed's score being its "
+        "mean over folds; the standard error over folds says how much the choice of test classes matters.",
+    )
+    return make_table("folds", f"Test {figure.label} by fold, {task}", columns, rows, notes=notes)
 
 
 def every_run(evidence: Evidence, task: str) -> Table:
@@ -161,6 +184,7 @@ def every_run(evidence: Evidence, task: str) -> Table:
         Column("role", numeric=False),
         Column("trial"),
         Column("seed"),
+        *([Column("fold")] if material.folds(task) > 1 else []),
         Column("status", numeric=False),
         Column("chosen epoch"),
         Column("MAP@R", "validation"),
@@ -200,7 +224,7 @@ def _ranking_row(evidence: Evidence, task: str, name: str, comparison: Compariso
             Cell(verdict, mark=mark),
             Cell(formats.score(default), default),
             _mean_cell(material, task, name, "test.sphere.precision_at_1"),
-            Cell(str(len(rows)), float(len(rows))),
+            Cell(str(rows["seed"].nunique()), float(rows["seed"].nunique())),
             _troubles_cell(rows["status"]),
         ),
         _kind(material, name),
@@ -245,7 +269,7 @@ def _figures_table(
     evidence: Evidence, task: str, name: str, caption: str, figures: Iterable[Figure], note: str
 ) -> Table:
     material = evidence.material
-    figures = [figure for figure in figures if figure.column in material.table]
+    figures = [figure for figure in figures if material.has(task, figure.column)]
     columns = [Column("recipe", numeric=False)]
     columns += [Column(figure.label, ARROWS[figure.direction]) for figure in figures]
     rows = [
@@ -329,6 +353,7 @@ def _run_row(material: Material, row: object) -> Row:
             Cell(str(get("role"))),
             Cell(formats.count(trial), trial),
             Cell(str(get("seed")), float(get("seed"))),
+            *([Cell(formats.count(number("fold")), number("fold"))] if material.folds(str(get("task"))) > 1 else []),
             Cell(str(get("status")), mark="" if get("status") == "ok" else "down"),
             Cell(formats.count(epoch), epoch),
             Cell(formats.score(val), val),

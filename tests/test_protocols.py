@@ -1,0 +1,177 @@
+"""Protocols end to end: few-shot of unseen classes, folds and pairs files, from plan to table and report."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import DIGITS_OPEN, sweep, tiny_plan
+from lossbench import evaluation, metrics
+from lossbench.execution import execute, task_data
+from lossbench.report.evidence import PRIMARY, Evidence
+from lossbench.report.material import gather
+from lossbench.report.tables import folds as folds_table
+from lossbench.report.tables import quality
+from lossbench.spec import SpecError, Task
+
+sys.path.insert(0, str(Path(__file__).parent / "datasets"))
+import dataset_files
+
+LFW = 'tasks=[{dataset="lfw", protocol="verification", folds=2}]'
+ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1")
+
+
+@pytest.fixture
+def faces(tmp_path, monkeypatch) -> None:
+    """LFW in small: 60 people of noise in the publisher's layout."""
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOSSBENCH_DATA", str(tmp_path / "data"))
+    task_data.cache_clear()
+    dataset_files.write("lfw", tmp_path / "data")
+
+
+# few-shot
+
+
+def test_few_shot_is_the_metrics_own_figure_in_both_spaces():
+    generator = torch.Generator().manual_seed(0)
+    embeddings, labels = torch.randn(8 * 20, 3, generator=generator), torch.arange(8).repeat_interleave(20)
+    embeddings += labels[:, None]
+    scores = evaluation.score_few_shot(embeddings, labels)
+    for space, points in (("euclidean", embeddings), ("sphere", metrics.unit(embeddings))):
+        alone = metrics.few_shot_accuracy(points, labels, ways=5, shots=5)["accuracy"]
+        assert scores[f"{space}.few_shot_5way_5shot"] == alone
+        assert math.isnan(scores[f"{space}.few_shot_20way_1shot"])  # eight classes
+
+
+def test_few_shot_needs_its_shots_and_fifteen_queries_of_each_class():
+    labels = torch.arange(5).repeat_interleave(19)  # one short of 5 + 15
+    scores = evaluation.score_few_shot(torch.randn(len(labels), 2), labels)
+    assert not math.isnan(scores["sphere.few_shot_5way_1shot"])
+    assert math.isnan(scores["sphere.few_shot_5way_5shot"])
+
+
+# pairs
+
+
+def test_the_threshold_comes_from_the_other_pairs():
+    points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    rows = evaluation.PairRows(
+        first=torch.tensor([0, 2, 0, 1]),
+        second=torch.tensor([1, 3, 2, 3]),
+        same=torch.tensor([True, True, False, False]),
+    )
+    assert evaluation.score_pairs(points, rows, points, rows)["euclidean.fold_accuracy"] == 1.0
+    wide = evaluation.score_pairs(points, rows, 100 * points, rows)  # a threshold a hundred times too far
+    assert wide["euclidean.fold_accuracy"] == 0.5
+    assert wide["sphere.fold_accuracy"] == 1.0
+
+
+def test_verification_tunes_on_view_1_and_tests_on_folds_of_view_2(faces):
+    plan = tiny_plan(LFW, *ONE)
+    task, recipe = plan.experiment.tasks[0], plan.recipes[0]
+    trial = execute(plan.run_spec(task, recipe, recipe.defaults, seed=0, final=False)).record
+    assert trial["status"] == "ok"
+    assert "test" not in trial["metrics"]
+    tested = []
+    for fold in (0, 1):
+        result = execute(plan.run_spec(task, recipe, recipe.defaults, seed=1, final=True, fold=fold))
+        scores = result.record["metrics"]["test"]
+        assert {f"sphere.{name}" for name in ("fold_accuracy", "auc", "eer", "tar_at_far_0.1")} <= scores.keys()
+        assert math.isnan(scores["sphere.tar_at_far_0.1"])  # three impostor pairs resolve no rate
+        tested.append(set(result.arrays["class_names"]))
+    assert tested[0] == set(dataset_files.PEOPLE[0::5])
+    assert tested[1] == set(dataset_files.PEOPLE[1::5])
+
+
+def test_stored_pair_figures_follow_from_the_stored_embeddings(faces):
+    plan = tiny_plan(LFW, *ONE)
+    task, recipe = plan.experiment.tasks[0], plan.recipes[0]
+    result = execute(plan.run_spec(task, recipe, recipe.defaults, seed=1, final=True, fold=0))
+    data = task_data(task, 16, "cpu", 0)
+    points = result.arrays["embeddings"].astype(np.float64)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    rows = data.pairs[1]
+    distance = np.linalg.norm(points[rows.first.numpy()] - points[rows.second.numpy()], axis=1)
+    same = rows.same.numpy()
+    wins = (distance[same][:, None] < distance[~same][None]).mean()
+    assert result.record["metrics"]["test"]["sphere.auc"] == pytest.approx(wins, abs=1e-12)
+
+
+# folds
+
+
+def test_every_seed_runs_every_fold_and_scores_their_mean(tmp_path):
+    plan = tiny_plan(DIGITS_OPEN.replace("}", ", folds=3}"), 'recipes=["softmax"]')
+    store, progress = sweep(plan, tmp_path)
+    table = store.table(store.read_plan("ablation"))
+    finals = table[table["role"] == "final"]
+    assert progress.total == len(table)
+    assert finals.groupby("seed")["fold"].apply(list).to_dict() == {1: [0, 1, 2], 2: [0, 1, 2]} or (
+        finals.groupby("seed")["fold"].apply(set).to_dict() == {1: {0, 1, 2}, 2: {0, 1, 2}}
+    )
+    assert table.loc[table["role"] == "trial", "fold"].isna().all()
+    material = gather("ablation", tmp_path)
+    task = "digits/open-set"
+    assert material.values(task, "softmax", PRIMARY)[1] == pytest.approx(
+        finals.loc[finals["seed"] == 1, PRIMARY].mean()
+    )
+    shown = folds_table(Evidence(material), task)
+    means = [finals.loc[finals["fold"] == fold, PRIMARY].mean() for fold in range(3)]
+    row = next(row for row in shown.rows if row.cells[0].text == "softmax")
+    assert [cell.value for cell in row.cells[1:4]] == pytest.approx(means)
+    assert row.cells[4].value == pytest.approx(np.mean(means))
+    assert row.cells[5].value == pytest.approx(np.std(means, ddof=1) / math.sqrt(3))
+
+
+def test_a_seed_that_lacks_a_fold_has_no_score(tmp_path):
+    plan = tiny_plan(DIGITS_OPEN.replace("}", ", folds=2}"), 'recipes=["softmax"]', "budget.trials=1")
+    store, _ = sweep(plan, tmp_path)
+    lost = next(row for row in store.read_plan("ablation")["rows"] if (row["role"], row["fold"]) == ("final", 1))
+    (store.folder(lost["run_id"]) / "result.json").unlink()
+    values = gather("ablation", tmp_path).values("digits/open-set", "softmax", PRIMARY)
+    assert math.isnan(values[lost["seed"]])
+    assert sum(math.isnan(value) for value in values.values()) == 1
+
+
+def test_how_many_folds_there_are_is_no_part_of_a_run():
+    few, many = (tiny_plan(DIGITS_OPEN.replace("}", f", folds={count}}}")) for count in (2, 3))
+    ids = [
+        plan.run_spec(
+            plan.experiment.tasks[0], plan.recipes[0], plan.recipes[0].defaults, seed=1, final=True, fold=1
+        ).run_id
+        for plan in (few, many)
+    ]
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ('{dataset="digits", protocol="open-set", folds=4}', r"tasks\[0\]: digits: fold 3 is outside 0 to 2"),
+        ('{dataset="digits", protocol="closed-set", folds=1}', "closed-set has no folds"),
+        ('{dataset="digits", protocol="open-set", folds=0}', "greater than or equal to 1"),
+        ('{dataset="lfw", protocol="verification"}', "has no test; say how many folds to test on"),
+        ('{dataset="lfw", protocol="verification", folds=6}', "fold 5 is outside 0 to 4"),
+    ],
+)
+def test_folds_that_cannot_be(faces, task, message):
+    with pytest.raises(SpecError, match=message):
+        tiny_plan(f"tasks=[{task}]")
+
+
+def test_the_quality_table_shows_what_a_task_has_and_nothing_else(tmp_path):
+    sweep(tiny_plan(DIGITS_OPEN, 'recipes=["softmax"]', "budget.trials=1"), tmp_path)
+    labels = [column.header for column in quality(Evidence(gather("ablation", tmp_path)), "digits/open-set").columns]
+    assert any("ROC AUC" in label for label in labels)
+    assert not any("head accuracy" in label or "fold accuracy" in label for label in labels)
+
+
+def test_a_fold_is_read_from_the_task():
+    assert Task(dataset="lfw", protocol="verification", folds=2).final_folds == (0, 1)
+    assert Task(dataset="lfw", protocol="open-set").final_folds == (None,)
