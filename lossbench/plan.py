@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib.metadata
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +13,13 @@ from lossbench import claims, datasets, registry
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples
+from lossbench.fingerprint import code_digest, library_versions
 from lossbench.parsing import toml_path
 from lossbench.recipes import Recipe, make_recipe, with_params
 from lossbench.registry import Plugin, PluginError
 from lossbench.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
 
 TUNING_SEED = 0  # of every trial; final runs take 1, 2, 3, ...
-LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
-# The sources whose change may change a result. Orchestration and reporting are not among them.
-RESULT_CODE = (
-    "backbones",
-    "datasets/splits.py",
-    "datasets/subset.py",
-    "evaluation.py",
-    "execution.py",
-    "losses",
-    "metrics",
-    "sampling.py",
-    "seeding.py",
-    "training.py",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +65,7 @@ class Plan:
             seed=seed,
             final=final,
             fold=fold,
-            provenance=self.provenance(task, recipe.losses),
+            provenance=self.provenance(task, recipe.losses, experiment.backbone),
             plugin_files=self.plugin_files,
         )
 
@@ -91,11 +74,12 @@ class Plan:
         specs: list[tuple[str, RunSpec]] = []
         for name in self.experiment.baselines:
             pixels = name == "pixels"
+            backbone = "pixels" if pixels else self.experiment.backbone
             seeds = self.final_seeds[:1] if pixels else self.final_seeds
             for fold, seed in itertools.product(task.final_folds, seeds):
                 spec = RunSpec(
                     task=task,
-                    backbone="pixels" if pixels else self.experiment.backbone,
+                    backbone=backbone,
                     embedding_dim=self.experiment.embedding_dim,
                     terms=(),
                     sampler="uniform",
@@ -104,24 +88,24 @@ class Plan:
                     seed=seed,
                     final=True,
                     fold=fold,
-                    provenance=self.provenance(task, []),
+                    provenance=self.provenance(task, [], backbone),
                     plugin_files=self.plugin_files,
                 )
                 specs.append((name, spec))
         return specs
 
-    def provenance(self, task: Task, losses: Iterable[Plugin]) -> Provenance:
+    def provenance(self, task: Task, losses: Iterable[Plugin], backbone: str) -> Provenance:
         """What a run depends on beside its settings; only plugins that it uses are part of it."""
+        modules = [*losses, registry.find("backbone", backbone)]
         used = [
-            *losses,
-            registry.find("backbone", self.experiment.backbone),
+            *modules,
             registry.find("dataset", task.dataset.partition(":")[0]),
             *(registry.find("metric", name) for name in registry.names("metric")),
         ]
         foreign = {f"{plugin.kind} {plugin.name}": plugin.digest for plugin in used if not plugin.builtin}
         return Provenance(
             data=self.checksums[task],
-            code=code_digest(),
+            code=code_digest(modules),
             plugins=tuple(sorted(foreign.items())),
             libraries=library_versions(),
         )
@@ -218,38 +202,3 @@ def _check_task(task: Task, training: Training) -> tuple[str, int, int]:
                 "say how many folds to test on, such as folds = 2"
             )
     return source.checksum, sizes[task.final_folds[0]], int(np.prod(source.images.shape[1:]))
-
-
-@lru_cache
-def library_versions() -> tuple[tuple[str, str], ...]:
-    """(name, version) of the libraries that compute results, read without importing them."""
-    return tuple((name, importlib.metadata.version(name)) for name in LIBRARIES)
-
-
-@lru_cache
-def code_digest() -> str:
-    """SHA-256 over the sources that affect results; comments, docstrings and layout do not count."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for name in RESULT_CODE:
-        place = root / name
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(str(path.relative_to(root)).encode())
-            digest.update(_code_of(path.read_text(encoding="utf-8")).encode())
-    return digest.hexdigest()[:16]
-
-
-def _code_of(source: str) -> str:
-    """A source without comments, docstrings and layout.
-
-    >>> _code_of("def f():\\n    'Doc.'\\n    return 1  # one") == _code_of("def f(): return 1")
-    True
-    """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            first = body[0].value
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.unparse(tree)

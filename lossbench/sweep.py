@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from lossbench import claims
+from lossbench import claims, registry
 from lossbench.executors import WorkerDiedError
-from lossbench.plan import TUNING_SEED, Plan, code_digest, library_versions
+from lossbench.fingerprint import code_digest, library_versions
+from lossbench.plan import TUNING_SEED, Plan
 from lossbench.recipes import Recipe
 from lossbench.registry import Float, Range
 from lossbench.spec import SCHEMA, RunSpec, Task, Value, to_json
@@ -267,7 +269,9 @@ def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
         ],
         "planned_runs": planned_runs(plan),
         "train_images": {task.key: size for task, size in plan.train_sizes.items()},
-        "provenance": {task.key: asdict(plan.provenance(task, losses)) for task in experiment.tasks},
+        "provenance": {
+            task.key: asdict(plan.provenance(task, losses, experiment.backbone)) for task in experiment.tasks
+        },
         "rows": [job.row() for job in jobs],
     }
 
@@ -288,10 +292,19 @@ def stale_reasons(plan: Plan, store: Store) -> dict[str, list[str]]:
         if task is None:
             continue
         before = record["spec"]["provenance"]
-        now = {"data": plan.checksums[task], "code": code_digest(), "libraries": [*map(list, library_versions())]}
+        code = code_digest(_plugins_of(record["spec"]))
+        now = {"data": plan.checksums[task], "code": code, "libraries": [*map(list, library_versions())]}
         if changed := [part for part, value in now.items() if value != before[part]]:
             found[record["run_id"]] = changed
     return found
+
+
+def _plugins_of(spec: Record) -> Iterator[registry.Plugin]:
+    """The losses and the backbone of a stored run; one that is no longer registered is other code by itself."""
+    with contextlib.suppress(registry.PluginError):
+        yield registry.find("backbone", spec["backbone"])
+        for term in spec["terms"]:
+            yield registry.find("loss", term["loss"])
 
 
 def _same_settings(plan: Plan, spec: Record) -> Task | None:

@@ -187,8 +187,8 @@ def test_a_damaged_result_is_run_again(finished, tmp_path):
 def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkeypatch):
     _, kept, _ = finished
     store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
-    monkeypatch.setattr("lossbench.plan.code_digest", lambda: "other")
-    monkeypatch.setattr("lossbench.sweep.code_digest", lambda: "other")
+    monkeypatch.setattr("lossbench.plan.code_digest", lambda plugins: "other")
+    monkeypatch.setattr("lossbench.sweep.code_digest", lambda plugins: "other")
     changed = tiny_plan(*FAST)
     assert changed.run_spec(
         changed.experiment.tasks[0], changed.recipes[0], changed.recipes[0].defaults, seed=1, final=True
