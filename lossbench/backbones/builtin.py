@@ -18,6 +18,22 @@ def convnet(problem: Problem) -> nn.Module:
     return ConvNet(problem.image_shape, problem.embedding_dim)
 
 
+@backbone("lenetpp", source="doi:10.1007/978-3-319-46478-7_31, LeNets++")
+def lenetpp(problem: Problem) -> nn.Module:
+    """LeNets++ of the centre-loss paper: six 5x5 convolutions of 32 to 128 channels with PReLU."""
+    from lossbench.backbones.lenetpp import LeNetPP
+
+    return LeNetPP(problem.image_shape, problem.embedding_dim, generator=problem.generator)
+
+
+@backbone("lenetpp-quarter", source="LeNets++ with a quarter of the channels")
+def lenetpp_quarter(problem: Problem) -> nn.Module:
+    """LeNets++ with 8 to 32 channels: about a tenth of the arithmetic of the paper's network."""
+    from lossbench.backbones.lenetpp import LeNetPP
+
+    return LeNetPP(problem.image_shape, problem.embedding_dim, width=0.25, generator=problem.generator)
+
+
 @backbone("pixels", source="no network")
 def pixels(problem: Problem) -> nn.Module:
     """The image itself, flattened: the baseline that learns nothing. Ignores the embedding dimension."""

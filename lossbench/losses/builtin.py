@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from lossbench.registry import Choice, Float, Problem, loss
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from lossbench.losses import CenterLoss, ContrastiveLoss, SoftmaxLoss, TripletLoss
 
 ON_SPHERE = (0.0, 2.0)  # distances between unit vectors
 
 
-@loss("softmax", source="cross-entropy on a linear head")
-def softmax(problem: Problem) -> SoftmaxLoss:
-    """Cross-entropy on a linear head W x + b."""
+@loss("softmax", space={"head": Choice(("affine", "linear"))}, source="cross-entropy on a linear head")
+def softmax(problem: Problem, *, head: str = "affine") -> SoftmaxLoss:
+    """Cross-entropy on a head W x + b (`affine`) or W x (`linear`)."""
     from lossbench.losses.softmax import SoftmaxLoss
 
-    return SoftmaxLoss(problem.num_classes, problem.embedding_dim, generator=problem.generator)
+    return SoftmaxLoss(problem.num_classes, problem.embedding_dim, bias=head == "affine", generator=problem.generator)
 
 
 @loss(
@@ -69,3 +71,44 @@ def center(problem: Problem, *, alpha: float = 0.5) -> CenterLoss:
     from lossbench.losses.center import CenterLoss
 
     return CenterLoss(problem.num_classes, problem.embedding_dim, alpha=alpha, generator=problem.generator)
+
+
+@loss(
+    "center-caffe",
+    weight=Float(1e-4, 1.0, log=True, valid=(0.0, math.inf)),
+    default_weight=0.003,
+    source="https://github.com/ydwen/caffe-face",
+)
+def center_caffe(problem: Problem) -> nn.Module:
+    """Centre loss as the authors released it: the solver moves the centers; its lr takes the place of alpha."""
+    from lossbench.losses.center_variants import CaffeCenterLoss
+
+    return CaffeCenterLoss(problem.num_classes, problem.embedding_dim, generator=problem.generator)
+
+
+@loss(
+    "center-autograd",
+    weight=Float(1e-4, 1.0, log=True, valid=(0.0, math.inf)),
+    default_weight=0.003,
+    source="common practice",
+)
+def center_autograd(problem: Problem) -> nn.Module:
+    """Centre loss whose centers are parameters of the one optimizer: lambda and alpha are confounded."""
+    from lossbench.losses.center_variants import AutogradCenterLoss
+
+    return AutogradCenterLoss(problem.num_classes, problem.embedding_dim, generator=problem.generator)
+
+
+@loss(
+    "center-popular",
+    space={"alpha": Float(0.01, 1.0, log=True, valid=(0.0, 1.0))},
+    # Its optimizer divides by the weight: at 0 there is nothing to run.
+    weight=Float(1e-4, 1.0, log=True, valid=(1e-9, math.inf)),
+    default_weight=0.003,
+    source="https://github.com/KaiyangZhou/pytorch-center-loss",
+)
+def center_popular(problem: Problem, *, alpha: float = 0.5) -> nn.Module:
+    """Centre loss as the most starred PyTorch port computes it: the pull shrinks with the number of classes."""
+    from lossbench.losses.center_variants import PopularCenterLoss
+
+    return PopularCenterLoss(problem.num_classes, problem.embedding_dim, alpha=alpha, generator=problem.generator)

@@ -8,6 +8,12 @@ import torch
 from torch import Tensor, nn
 
 
+def initial_centers(num_classes: int, embedding_dim: int, generator: torch.Generator | None) -> Tensor:
+    """Centers (C, D) uniform in +-sqrt(3 / D), the Xavier filler of the authors' example."""
+    bound = math.sqrt(3.0 / embedding_dim)
+    return torch.empty(num_classes, embedding_dim).uniform_(-bound, bound, generator=generator)
+
+
 class CenterLoss(nn.Module):
     """Half the mean squared distance to the own class's centre (Wen et al. 2016, Eq. 2).
 
@@ -19,8 +25,7 @@ class CenterLoss(nn.Module):
         num_classes: C.
         embedding_dim: D.
         alpha: step of the centres, in [0, 1].
-        generator: where the initial centres are drawn from: uniform in +-sqrt(3 / D), the Xavier filler of
-            the authors' example.
+        generator: where the initial centres are drawn from.
 
     Raises:
         ValueError: alpha outside [0, 1].
@@ -47,10 +52,7 @@ class CenterLoss(nn.Module):
         if not 0.0 <= alpha <= 1.0:
             raise ValueError(f"alpha: {alpha} is outside [0, 1]")
         self.alpha = alpha
-        bound = math.sqrt(3.0 / embedding_dim)
-        self.register_buffer(
-            "centers", torch.empty(num_classes, embedding_dim).uniform_(-bound, bound, generator=generator)
-        )
+        self.register_buffer("centers", initial_centers(num_classes, embedding_dim, generator))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of a batch (B, D) with labels (B,); in training mode the centres step once.

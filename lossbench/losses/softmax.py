@@ -15,14 +15,17 @@ class SoftmaxLoss(nn.Module):
     Args:
         num_classes: C.
         embedding_dim: D.
+        bias: whether there is a b; the released example of the centre-loss paper has none.
         generator: where W is drawn from: Xavier-uniform in +-sqrt(3 / D); b starts at zero.
     """
 
-    def __init__(self, num_classes: int, embedding_dim: int, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, num_classes: int, embedding_dim: int, *, bias: bool = True, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         bound = math.sqrt(3.0 / embedding_dim)
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim).uniform_(-bound, bound, generator=generator))
-        self.bias = nn.Parameter(torch.zeros(num_classes))
+        self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Class scores (B, C) of embeddings (B, D)."""
