@@ -21,13 +21,16 @@ from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
 from lossbench.datasets.subset import training_samples
 from lossbench.evaluation import PairRows
+from lossbench.pull import effective_pull
 from lossbench.registry import PluginError, Problem
+from lossbench.sampling import batch_plan
 from lossbench.seeding import seed_globals, stream, stream_seed
 from lossbench.spec import SCHEMA, RunSpec, Task, to_json
 from lossbench.training import History, Model, State, WeightedLoss, train
 
 WORST_ERRORS = 12  # retrieval mistakes whose images are kept
 MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider
+PLANE_SAMPLES = 1500  # the same where D = 2, and training samples kept there: such features are drawn as they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,10 +211,10 @@ class _Observer:
         self.audit: list[float] = []
         self.epochs: list[np.ndarray] = []
         self.val_embeddings = torch.empty(0)
-        self.centers = {name: module.centers.clone() for name, module in _with_centers(model)}
-        rng = np.random.default_rng(0)
-        size = len(data.test.labels)
-        self.drawn_index = np.sort(rng.choice(size, min(MAP_SAMPLES, size), replace=False))
+        self.centers = {name: module.centers.detach().clone() for name, module in _with_centers(model)}
+        self.drawn_centers: list[np.ndarray] = []
+        plane = spec.embedding_dim == 2
+        self.drawn_index = _drawn_index(len(data.test.labels), PLANE_SAMPLES if plane else MAP_SAMPLES)
 
     def validate(self, epoch: int) -> dict[str, float] | None:
         """The curves' values of one epoch; None where embeddings are not finite."""
@@ -224,9 +227,10 @@ class _Observer:
             "val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"],
             "val_intra_inter_ratio": metrics.scatter_statistics(points, self.data.val.labels)["intra_inter_ratio"],
         }
+        drift = self._center_drift()
         if self.spec.final:
             self._audit()
-        return scores | self._center_drift()
+        return scores | drift
 
     def _audit(self) -> None:
         embeddings = evaluation.embed(self.model.network, self.data.test.images)
@@ -234,21 +238,26 @@ class _Observer:
         points = metrics.unit(embeddings)
         self.audit.append(metrics.retrieval_metrics(points, self.data.test.labels)["map_at_r"] if finite else math.nan)
         self.epochs.append(embeddings[self.drawn_index].cpu().numpy().astype(np.float16))
+        if self.spec.embedding_dim == 2:
+            self.drawn_centers += [self.centers[name].cpu().numpy() for name in list(self.centers)[:1]]
 
     def _center_drift(self) -> dict[str, float]:
         """Mean distance by which the centers moved since the last look, and how many never did."""
         drift = {}
         for name, module in _with_centers(self.model):
-            moved = (module.centers - self.centers[name]).norm(dim=1)
-            self.centers[name] = module.centers.clone()
+            moved = (module.centers.detach() - self.centers[name]).norm(dim=1)
+            self.centers[name] = module.centers.detach().clone()
             drift[f"{name}.drift"] = float(moved.mean())
             drift[f"{name}.dead_centers"] = float((moved == 0).sum())
         return drift
 
     @property
     def drawn(self) -> dict[str, np.ndarray]:
-        """Embeddings (epochs, samples, D) of a fixed part of test, with their indices."""
-        return {"epochs.embeddings": np.stack(self.epochs), "epochs.index": self.drawn_index}
+        """Embeddings (epochs, samples, D) of a fixed part of test, with their indices; where D = 2 the centers
+        (epochs, C, 2) of the first loss that has any.
+        """
+        drawn = {"epochs.embeddings": np.stack(self.epochs), "epochs.index": self.drawn_index}
+        return drawn | ({"epochs.centers": np.stack(self.drawn_centers)} if self.drawn_centers else {})
 
 
 def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -272,10 +281,35 @@ def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, An
     if data.pairs is not None:
         scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
     for name, module in _with_centers(model):
-        found = metrics.center_statistics(module.centers, known, data.train.labels)
+        found = metrics.center_statistics(module.centers.detach(), known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
+    scores["train"] |= _pull(spec, model, data)
     arrays |= {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
+    if spec.embedding_dim == 2:
+        index = _drawn_index(len(data.train.labels), PLANE_SAMPLES)
+        arrays |= {
+            "train.embeddings": known[index].cpu().numpy(),
+            "train.labels": data.train.labels[index].cpu().numpy(),
+        }
     return scores, arrays | _worst_errors(test, data.test) | {"class_names": np.array(data.test_names)}
+
+
+def _pull(spec: RunSpec, model: Model, data: TaskData) -> dict[str, float]:
+    """The pull of the centers in the first batch of training, from where the chosen epoch has them."""
+    first = batch_plan(
+        spec.sampler,
+        data.train.labels,
+        batch_size=spec.training.batch_size,
+        samples_per_class=spec.training.samples_per_class,
+        generator=stream(spec.seed, "order"),
+    )[0]
+    embeddings = evaluation.embed(model.network, data.train.images[first])
+    return effective_pull(model.losses, embeddings, data.train.labels[first], spec.training, spec.lr)
+
+
+def _drawn_index(size: int, wanted: int) -> np.ndarray:
+    """A fixed sample of `size` rows, the same in every run, in ascending order."""
+    return np.sort(np.random.default_rng(0).choice(size, min(wanted, size), replace=False))
 
 
 def _worst_errors(embeddings: Tensor, split: Split) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ CORE = (
     "evaluation.py",
     "execution.py",
     "metrics",
+    "pull.py",
     "sampling.py",
     "seeding.py",
     "training.py",

@@ -31,23 +31,26 @@ def effective_pull(
         `<loss>.pull`, of the first step, and `<loss>.pull_sustained`, of a step after many like it, when momentum has
         gathered; NaN where all centers lie at the means.
     """
-    model = Model(nn.Identity(), copy.deepcopy(losses))
+    model = Model(nn.Identity(), [copy.deepcopy(term) for term in losses if hasattr(term.module, "centers")])
     model.train(True)
-    points = embeddings.detach().requires_grad_()
     modules: dict[str, Any] = {term.name: term.module for term in model.losses}
-    kept = {name: module for name, module in modules.items() if hasattr(module, "centers")}
-    start = {name: module.centers.detach().clone() for name, module in kept.items()}
+    start = {name: module.centers.detach().clone() for name, module in modules.items()}
+    points = embeddings.detach().requires_grad_()
+    found: dict[str, float] = {}
+    if not modules:
+        return found
     optimizer = make_optimizer(model, settings, lr)
-    found = {}
-    for repeat in range(REPEATS if kept else 0):
-        for name, module in kept.items():
+    for repeat in range(REPEATS):
+        for name, module in modules.items():
             module.centers.data.copy_(start[name])
         optimizer.zero_grad()
-        combine(model.losses, points, labels)[0].backward()  # type: ignore[no-untyped-call]
+        total = combine(model.losses, points, labels)[0]
+        if total.requires_grad:  # not at lambda = 0
+            total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if repeat in (0, REPEATS - 1):
             kind = "pull_sustained" if repeat else "pull"
-            for name, module in kept.items():
+            for name, module in modules.items():
                 found[f"{name}.{kind}"] = _coefficient(start[name], module.centers.detach(), points.detach(), labels)
     return found
 

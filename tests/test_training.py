@@ -242,3 +242,25 @@ def test_shift_moves_each_image_by_whole_pixels_and_repeats_edges():
     found = {tuple(image.flatten().tolist()) for image in moved}
     assert found <= expected
     assert len(found) > 3
+
+
+def test_features_in_two_dimensions_are_kept_for_training_and_the_centers_for_every_epoch():
+    result = execute(run_spec("softmax+center", "embedding_dim=2"))
+    arrays, epochs = result.arrays, len(result.record["curves"]["epoch"])
+    assert arrays["train.embeddings"].shape == (len(arrays["train.labels"]), 2)
+    assert len(arrays["train.labels"]) == 1079
+    assert arrays["epochs.centers"].shape == (epochs, 10, 2)
+    assert not np.array_equal(arrays["epochs.centers"][0], arrays["epochs.centers"][-1])
+    wide = execute(run_spec("softmax+center", "embedding_dim=4"))
+    assert not {"train.embeddings", "epochs.centers"} & wide.arrays.keys()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_the_pull_of_the_centers_is_measured_in_final_runs(optimizer):
+    overrides = (f"training.optimizer={optimizer}", "training.epochs=1")
+    train = execute(run_spec("softmax+center", *overrides, alpha=0.5)).record["metrics"]["train"]
+    assert 0.40 < train["center.pull"] < 0.46  # 64 images of ten classes: 0.5 * 6.4 / 7.4 = 0.432
+    assert train["center.pull_sustained"] == train["center.pull"]
+    caffe = execute(run_spec("softmax+center-caffe", *overrides)).record["metrics"]["train"]
+    assert caffe["center-caffe.pull"] > 0
+    assert "center.pull" not in execute(run_spec("softmax", *overrides)).record["metrics"]["train"]
