@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, Protocol
 
 PARTS = ("sampling", "forward", "loss", "backward", "optimizer", "evaluation")
 
@@ -19,16 +22,21 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
+        self._seconds: dict[str, float] = defaultdict(float)
         self.cpu_seconds: dict[str, float] = defaultdict(float)
         self._last, self._last_cpu = time.perf_counter(), time.process_time()
 
     def lap(self, part: str) -> None:
         """Charge the seconds since the last lap to `part`."""
         now, cpu = time.perf_counter(), time.process_time()
-        self.seconds[part] += now - self._last
+        self._seconds[part] += now - self._last
         self.cpu_seconds[part] += cpu - self._last_cpu
         self._last, self._last_cpu = now, cpu
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each part so far."""
+        return self._seconds
 
     @property
     def training_s(self) -> float:
@@ -39,6 +47,58 @@ class Clock:
     def training_cpu_s(self) -> float:
         """CPU seconds of training: everything but evaluation."""
         return sum(seconds for part, seconds in self.cpu_seconds.items() if part != "evaluation")
+
+
+class Event(Protocol):
+    """A moment on a device's queue of work, as `torch.cuda.Event` has it."""
+
+    def record(self) -> None:
+        """Mark the end of what is queued so far."""
+
+    def synchronize(self) -> None:
+        """Wait until the device is there."""
+
+    def elapsed_time(self, end_event: Any) -> float:
+        """Milliseconds to a later event."""
+
+
+class DeviceClock(Clock):
+    """A clock for work that a device does on its own time: a lap queues an event, and only reading waits."""
+
+    def __init__(self, new_event: Callable[[], Event]) -> None:
+        super().__init__()
+        self._new_event = new_event
+        self._laps: list[tuple[str, Event]] = []
+        self._device_seconds: dict[str, float] = defaultdict(float)
+        self._mark("")
+
+    def lap(self, part: str) -> None:
+        """Charge to `part` what the device does between the last lap and here."""
+        super().lap(part)
+        self._mark(part)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each part so far; waits for the last lap."""
+        self._laps[-1][1].synchronize()
+        for (_, before), (part, after) in pairwise(self._laps):
+            self._device_seconds[part] += before.elapsed_time(after) / 1e3
+        del self._laps[:-1]
+        return self._device_seconds
+
+    def _mark(self, part: str) -> None:
+        event = self._new_event()
+        event.record()
+        self._laps.append((part, event))
+
+
+def make_clock(device: str) -> Clock:
+    """The clock of a run on `cpu` or `cuda`."""
+    if device == "cpu":
+        return Clock()
+    import torch
+
+    return DeviceClock(lambda: torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
 
 
 def reset_peak_memory() -> bool:

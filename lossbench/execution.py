@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench import datasets, evaluation, metrics, registry
-from lossbench.cost import PARTS, Clock, peak_memory_bytes, reset_peak_memory
+from lossbench.cost import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
 from lossbench.datasets.subset import training_samples
@@ -173,7 +173,7 @@ def _run(spec: RunSpec) -> RunResult:
         raise PluginError(f"data of {spec.task.key} changed while the experiment ran; start it again")
     data = _with_label_noise(data, spec)
     model = build(spec, data)
-    clock = Clock()
+    clock = make_clock(spec.training.device)
     observer = _Observer(spec, model, data)
     if spec.terms:
         history = train(model, data.train.images, data.train.labels, spec, clock, observer.validate)

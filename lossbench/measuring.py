@@ -24,7 +24,7 @@ from lossbench.registry import Problem
 from lossbench.sampling import balanced_plan
 from lossbench.seeding import stream
 from lossbench.spec import RunSpec, Term
-from lossbench.training import Model, combine, make_optimizer, to_input
+from lossbench.training import Model, autocast, combine, make_optimizer, to_input
 
 BACKBONE = ""  # the name of the step without any loss
 PARTS = ("forward_s", "loss_s", "backward_s", "optimizer_s")
@@ -45,13 +45,16 @@ class Stepper:
     def __init__(self, spec: RunSpec, data: TaskData) -> None:
         self.model: Model = build(spec, data)
         self.optimizer = make_optimizer(self.model, spec.training, spec.lr or 1e-3)
+        self.precision = autocast(spec.training)
         self.now = _clock(spec.training.device)
 
     def step(self, batch: Tensor, labels: Tensor) -> list[float]:
         """Seconds of each part of one step."""
         self.model.train(True)
         ticks = [self.now()]
-        embeddings = self.model.network(batch)
+        with self.precision:
+            embeddings = self.model.network(batch)
+        embeddings = embeddings.float()
         ticks.append(self.now())
         if self.model.losses:
             total, _ = combine(self.model.losses, embeddings, labels)

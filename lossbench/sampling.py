@@ -18,7 +18,8 @@ def batch_plan(
 ) -> Tensor:
     """Sample indices (steps, batch) of one epoch: floor(N / batch_size) full batches, at least one.
 
-    Both samplers take the same number of steps, so that every recipe sees equally many images.
+    Both samplers take the same number of steps, so that every recipe sees equally many images. The plan is made on
+    the host, wherever the labels are.
     """
     if sampler == "uniform":
         return uniform_plan(len(labels), batch_size=batch_size, generator=generator)
@@ -52,7 +53,7 @@ def balanced_plan(
     Returns:
         (steps, batch_size) int64 sample indices.
     """
-    _, dense, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    _, dense, counts = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
     classes = max(1, min(len(counts), batch_size // samples_per_class))
     per_round = len(counts) // classes
     rounds = -(-steps // per_round)

@@ -108,6 +108,8 @@ class Training(Table):
         augment: `none` or `shift` (up to an eighth of the edge, edges repeated).
         input_size: edge of the input in pixels; absent, the data set's own.
         device: where to train; results are bit-identical on `cpu` only.
+        precision: of the network's forward and backward pass in training, `float32` or `bf16` (autocast); losses,
+            updates and evaluation are float32.
         time_limit_s: a run that trains longer is stopped and recorded as failed.
     """
 
@@ -122,6 +124,7 @@ class Training(Table):
     augment: Literal["none", "shift"] = "none"
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bf16"] = "float32"
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 
 

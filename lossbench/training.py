@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -102,9 +103,12 @@ def train(
 ) -> History:
     """Train for `spec.training.epochs` epochs and remember the best by `validate`'s `val_map_at_r`.
 
+    Nothing waits for a device within an epoch: batches and shifts are drawn on the host before the first step, sums
+    of the losses are read after the last.
+
     Args:
-        images: (N, C, H, W) uint8 of the training split.
-        labels: (N,) int64 in 0..C-1.
+        images: (N, C, H, W) uint8 of the training split, on the device to train on.
+        labels: (N,) int64 in 0..C-1, there too.
         validate: scores the model after an epoch; None where its embeddings are not finite.
 
     Raises:
@@ -115,6 +119,7 @@ def train(
     optimizer = make_optimizer(model, settings, spec.lr)
     steps_per_epoch = max(1, len(labels) // settings.batch_size)
     scheduler = make_scheduler(optimizer, settings, steps_per_epoch * settings.epochs)
+    precision = autocast(settings)
     history = History()
     _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
     clock.lap("evaluation")
@@ -126,15 +131,18 @@ def train(
             batch_size=settings.batch_size,
             samples_per_class=settings.samples_per_class,
             generator=order,
-        )
+        ).to(images.device)
+        shifts = draw_shifts(plan, images.shape[-2], augment).to(images.device) if settings.augment == "shift" else None
         model.train(True)
         sums = torch.zeros(len(model.losses) + 1, device=images.device)  # read once an epoch
-        for indices in plan:
+        for step, indices in enumerate(plan):
             batch, batch_labels = to_input(images[indices]), labels[indices]
-            if settings.augment == "shift":
-                batch = shift(batch, augment)
+            if shifts is not None:
+                batch = shift(batch, shifts[step])
             clock.lap("sampling")
-            embeddings = model.network(batch)
+            with precision:
+                embeddings = model.network(batch)
+            embeddings = embeddings.float()  # losses compute in float32
             clock.lap("forward")
             total, values = combine(model.losses, embeddings, batch_labels)
             clock.lap("loss")
@@ -162,14 +170,15 @@ def train(
 
 def combine(losses: list[WeightedLoss], embeddings: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The weighted sum of the terms and the value of each; a term of weight 0 moves its state only."""
-    total = embeddings.new_zeros(())
+    total: Tensor | None = None
     values = []
     for term in losses:
         value = term.module(embeddings, labels)
         values.append(value.detach())
         if term.weight:
-            total = total + term.weight * value
-    return total, values
+            weighted = value if term.weight == 1.0 else term.weight * value
+            total = weighted if total is None else total + weighted
+    return (embeddings.new_zeros(()) if total is None else total), values
 
 
 def to_input(images: Tensor) -> Tensor:
@@ -177,14 +186,26 @@ def to_input(images: Tensor) -> Tensor:
     return images.float().sub_(127.5).div_(128.0)
 
 
-def shift(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each image by up to an eighth of its edge in both directions; edges are repeated."""
+def autocast(settings: Training) -> contextlib.AbstractContextManager[Any]:
+    """What the network trains under: nothing, or bfloat16 in the operations that torch holds to bear it."""
+    if settings.precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(settings.device, dtype=torch.bfloat16)
+
+
+def draw_shifts(plan: Tensor, height: int, generator: torch.Generator) -> Tensor:
+    """By how much to move each image of a plan (steps, B): (steps, 2, B, 1), an eighth of the height either way."""
+    steps, batch = plan.shape
+    return torch.randint(0, 2 * max(1, height // 8) + 1, (steps, 2, batch, 1), generator=generator)
+
+
+def shift(images: Tensor, offsets: Tensor) -> Tensor:
+    """Move each image (B, C, H, W) by its offset (2, B, 1) of `draw_shifts`; edges are repeated."""
     height, width = images.shape[-2:]
     reach = max(1, height // 8)
     padded = functional.pad(images, (reach, reach, reach, reach), mode="replicate")
-    offsets = torch.randint(0, 2 * reach + 1, (2, len(images), 1), generator=generator)
-    rows = (torch.arange(height) + offsets[0]).unsqueeze(2).to(images.device)
-    columns = (torch.arange(width) + offsets[1]).unsqueeze(1).to(images.device)
+    rows = (torch.arange(height, device=images.device) + offsets[0]).unsqueeze(2)
+    columns = (torch.arange(width, device=images.device) + offsets[1]).unsqueeze(1)
     batch = torch.arange(len(images), device=images.device).view(-1, 1, 1)
     return padded[batch, :, rows, columns].permute(0, 3, 1, 2)
 

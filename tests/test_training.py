@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from experiments import DIGITS_OPEN, run_spec, tiny_plan
 from lossbench import datasets
+from lossbench.cost import Clock
 from lossbench.execution import build, execute, task_data
 from lossbench.sampling import balanced_plan, uniform_plan
 from lossbench.seeding import stream
 from lossbench.spec import Training
-from lossbench.training import make_optimizer, make_scheduler, shift
+from lossbench.training import draw_shifts, make_optimizer, make_scheduler, shift, train
 
 
 def without_cost(record):
@@ -136,6 +137,32 @@ def test_costs_and_curves_are_complete():
     assert 0.5 < curves["coverage"][-1] <= 1
 
 
+def test_bf16_reaches_the_network_only():
+    spec = run_spec("softmax+center", "training.precision=bf16", "training.epochs=1")
+    data = task_data(spec.task, None, "cpu")
+    model = build(spec, data)
+    seen: dict[str, set[torch.dtype]] = {"network": set(), "loss": set()}
+    last = list(model.network.modules())[-1]
+    last.register_forward_hook(lambda module, inputs, output: seen["network"].add(output.dtype))
+    model.losses[0].module.register_forward_pre_hook(lambda module, inputs: seen["loss"].add(inputs[0].dtype))
+    train(model, data.train.images, data.train.labels, spec, Clock(), lambda epoch: {"val_map_at_r": 0.0})
+    assert seen == {"network": {torch.bfloat16}, "loss": {torch.float32}}
+    assert {value.dtype for part in model.state().values() for value in part.values()} <= {torch.float32, torch.int64}
+
+
+def test_bf16_learns_and_is_another_run():
+    exact, rounded = (
+        run_spec("softmax", "training.epochs=4"),
+        run_spec("softmax", "training.epochs=4", "training.precision=bf16"),
+    )
+    assert exact.run_id != rounded.run_id
+    first, second = execute(exact), execute(rounded)
+    assert second.arrays["embeddings"].dtype == np.float32
+    assert not np.array_equal(first.arrays["embeddings"], second.arrays["embeddings"])
+    scores = [result.record["metrics"]["test"]["head_accuracy"] for result in (first, second)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.05)
+
+
 def test_center_curves_and_distance_to_the_true_class_means():
     record = execute(run_spec("softmax+center", alpha=0.5)).record
     assert record["curves"]["center.drift"][1] > 0
@@ -233,7 +260,8 @@ def test_weight_decay_spares_biases_and_the_schedule_steps_down():
 
 def test_shift_moves_each_image_by_whole_pixels_and_repeats_edges():
     images = torch.arange(64.0).view(1, 1, 8, 8).repeat(20, 1, 1, 1)
-    moved = shift(images, torch.Generator().manual_seed(0))
+    offsets = draw_shifts(torch.zeros(2, 20), 8, torch.Generator().manual_seed(0))
+    moved = shift(images, offsets[1])
     expected = {
         tuple(np.pad(images[0, 0].numpy(), 1, mode="edge")[dy : dy + 8, dx : dx + 8].ravel())
         for dy in range(3)
