@@ -34,6 +34,22 @@ def lenetpp_quarter(problem: Problem) -> nn.Module:
     return LeNetPP(problem.image_shape, problem.embedding_dim, width=0.25, generator=problem.generator)
 
 
+@backbone("convnet4", source="Conv-4 of Vinyals et al. 2016, arXiv:1606.04080, 32 channels, first block strided")
+def convnet4(problem: Problem) -> nn.Module:
+    """Four blocks of 32 channels, the first strided, the others pooled: for 28 to 64 pixels."""
+    from lossbench.backbones.convnet4 import ConvNet4
+
+    return ConvNet4(problem.image_shape, problem.embedding_dim)
+
+
+@backbone("resnet", source="He et al. 2016, arXiv:1512.03385, one basic block a stage")
+def resnet(problem: Problem) -> nn.Module:
+    """A stem and three residual blocks of 32, 64 and 128 channels: for 32 to 112 pixels, grey or colour."""
+    from lossbench.backbones.resnet import ResNet
+
+    return ResNet(problem.image_shape, problem.embedding_dim)
+
+
 @backbone("pixels", source="no network")
 def pixels(problem: Problem) -> nn.Module:
     """The image itself, flattened: the baseline that learns nothing. Ignores the embedding dimension."""

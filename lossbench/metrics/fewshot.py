@@ -89,8 +89,10 @@ def _episodes(labels: Tensor, ways: int, samples: int, episodes: int, seed: int)
 def _score(points: Tensor, shots: int) -> Tensor:
     """Accuracy (E,) of episodes of points (E, ways, shots + queries, D), the shots first."""
     prototypes = points[:, :, :shots].mean(2)
-    away = points[:, :, shots:, None] - prototypes[:, None, None]  # (E, ways, queries, ways, D)
-    squared = away.square_().sum(-1)
+    queries = points[:, :, shots:]
+    # Differences, not the matrix-product form, which loses small distances to cancellation.
+    distance = torch.cdist(queries.flatten(1, 2), prototypes, compute_mode="donot_use_mm_for_euclid_dist")
+    squared = distance.square_().view(*queries.shape[:3], -1)  # (E, ways, queries, ways)
     own = torch.eye(points.shape[1], dtype=torch.bool, device=points.device)[:, None]
     right = squared.where(own, 0.0).sum(-1) < (1 - _TIE) * squared.where(~own, torch.inf).amin(-1)
     return right.double().mean((1, 2))
