@@ -65,7 +65,7 @@ def test_training_learns_far_beyond_the_untrained_network():
 
 
 def test_recipes_with_one_sampler_see_the_same_batches_and_start_from_the_same_weights():
-    data = task_data(run_spec().task, None, "cpu")
+    data = task_data(run_spec().task, None, "cpu", None)
     softmax, center = build(run_spec("softmax"), data), build(run_spec("softmax+center"), data)
     for name, weights in softmax.state()["network"].items():
         assert torch.equal(weights, center.state()["network"][name])
@@ -97,7 +97,7 @@ def test_a_stuck_softmax_is_collapsed():
 def test_test_data_reach_neither_training_nor_choice_nor_objective():
     """Poison the test split: every figure but those of test stays the same to the bit."""
     honest = execute(run_spec("softmax+center", "training.epochs=3"))
-    data = task_data(run_spec().task, None, "cpu")
+    data = task_data(run_spec().task, None, "cpu", None)
     noise = torch.randint(256, data.test.images.shape, dtype=torch.uint8)
     clean = data.test.images.clone()
     try:
@@ -118,7 +118,7 @@ def test_a_final_run_keeps_a_model_that_loads_without_pickle():
     result = execute(run_spec("softmax+center"))
     state = torch.load(io.BytesIO(result.checkpoint), weights_only=True)
     assert state["loss.center"]["centers"].shape == (10, 4)
-    data = task_data(run_spec().task, None, "cpu")
+    data = task_data(run_spec().task, None, "cpu", None)
     model = build(run_spec("softmax+center"), data)
     model.load(state)
     assert set(state) == {"network", "loss.softmax", "loss.center"}
@@ -177,7 +177,7 @@ def test_unseen_classes_are_verified_and_have_no_head_accuracy():
 
 
 def test_label_noise_reaches_training_and_validation_but_never_test():
-    clean = task_data(run_spec().task, None, "cpu")
+    clean = task_data(run_spec().task, None, "cpu", None)
     before = clean.test.labels.clone()
     noisy = execute(run_spec("softmax", "training.label_noise=0.4", "training.epochs=6")).record
     honest = execute(run_spec("softmax", "training.epochs=6")).record
@@ -242,7 +242,7 @@ def test_uniform_batches_cover_the_data_once():
 
 
 def test_weight_decay_spares_biases_and_the_schedule_steps_down():
-    data = task_data(run_spec().task, None, "cpu")
+    data = task_data(run_spec().task, None, "cpu", None)
     settings_ = Training(weight_decay=0.1, optimizer="sgd", schedule="step")
     optimizer = make_optimizer(build(run_spec(), data), settings_, 1.0)
     decayed, spared = optimizer.param_groups
