@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import datasets, evaluation, metrics, parallel, registry
+from lossbench import datasets, evaluation, metrics, registry
 from lossbench.cost import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
@@ -31,6 +31,7 @@ from lossbench.training import History, Model, State, WeightedLoss, train
 WORST_ERRORS = 12  # retrieval mistakes whose images are kept
 MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider
 PLANE_SAMPLES = 1500  # the same where D = 2, and training samples kept there: such features are drawn as they are
+LARGEST_DRAWN = float(np.finfo(np.float16).max)  # what the slider's half precision can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,24 +77,18 @@ class TaskData:
 
 
 def execute(spec: RunSpec) -> RunResult:
-    """Train and evaluate one specification on one thread; in a group (`parallel`), every rank calls this.
+    """Train and evaluate one specification on one thread.
 
     A run that raises is recorded as `failed` with its reason: the same call would only raise again.
-
-    Raises:
-        DisagreementError: this rank left the run, another one waits in it.
     """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     reset = reset_peak_memory()
     started = time.perf_counter()
-    result, error = RunResult(record={"status": "failed"}), None
     try:
         result = _run(spec)
-    except Exception as raised:
-        error = _one_line(raised)
-    if reason := parallel.agree(error):
-        result = RunResult(record={"status": "failed", "error": reason})
+    except Exception as error:
+        result = RunResult(record={"status": "failed", "error": _one_line(error)})
     result.record["cost"] = result.record.get("cost", {}) | {
         "run_wall_s": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes() if reset else math.nan,
@@ -103,7 +98,7 @@ def execute(spec: RunSpec) -> RunResult:
 
 
 @lru_cache(maxsize=2)
-def task_data(task: Task, input_size: int | None, device: str, fold: int | None = None) -> TaskData:
+def task_data(task: Task, input_size: int | None, device: str, fold: int | None) -> TaskData:
     """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
     source = datasets.load(task.dataset, input_size)
     parts = splits.split(source, task.protocol, fold=fold)
@@ -153,7 +148,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         module: nn.Module = registry.find(kind, name).build(own, **params)
         return module.to(spec.training.device)
 
-    network = parallel.with_global_statistics(make("backbone", spec.backbone, {}))
+    network = make("backbone", spec.backbone, {})
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
     losses = [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in spec.terms]
     seed_globals(spec.seed, "noise")  # for losses that draw while they train
@@ -243,7 +238,8 @@ class _Observer:
         finite = bool(embeddings.isfinite().all())
         points = metrics.unit(embeddings)
         self.audit.append(metrics.retrieval_metrics(points, self.data.test.labels)["map_at_r"] if finite else math.nan)
-        self.epochs.append(embeddings[self.drawn_index].cpu().numpy().astype(np.float16))
+        drawn = embeddings[self.drawn_index].clamp(-LARGEST_DRAWN, LARGEST_DRAWN)
+        self.epochs.append(drawn.cpu().numpy().astype(np.float16))
         if self.spec.embedding_dim == 2:
             self.drawn_centers += [self.centers[name].cpu().numpy() for name in list(self.centers)[:1]]
 

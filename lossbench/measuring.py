@@ -83,7 +83,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     first = next(iter(specs.values()))
     for path in first.plugin_files:
         registry.load_file(Path(path))
-    data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device)
+    data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device, first.fold)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
     seconds: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in steppers}

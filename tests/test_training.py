@@ -18,6 +18,7 @@ from lossbench.execution import build, execute, task_data
 from lossbench.sampling import balanced_plan, uniform_plan
 from lossbench.seeding import stream
 from lossbench.spec import Training
+from lossbench.sweep import objective
 from lossbench.training import draw_shifts, make_optimizer, make_scheduler, shift, train
 
 
@@ -107,6 +108,8 @@ def test_test_data_reach_neither_training_nor_choice_nor_objective():
     finally:
         data.test.images[:] = clean
     assert same(honest.record["metrics"]["val"], poisoned.record["metrics"]["val"])
+    assert same(honest.record["metrics"]["val"], trial.record["metrics"]["val"])
+    assert objective(honest.record) == objective(poisoned.record) == objective(trial.record)
     assert honest.record["best_epoch"] == poisoned.record["best_epoch"]
     assert honest.record["metrics"]["test"] != poisoned.record["metrics"]["test"]
     assert "test" not in trial.record["metrics"]
@@ -139,7 +142,7 @@ def test_costs_and_curves_are_complete():
 
 def test_bf16_reaches_the_network_only():
     spec = run_spec("softmax+center", "training.precision=bf16", "training.epochs=1")
-    data = task_data(spec.task, None, "cpu")
+    data = task_data(spec.task, None, "cpu", None)
     model = build(spec, data)
     seen: dict[str, set[torch.dtype]] = {"network": set(), "loss": set()}
     last = list(model.network.modules())[-1]
