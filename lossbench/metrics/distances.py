@@ -299,7 +299,7 @@ def _spectrum(points: Tensor, eps: float) -> dict[str, float]:
 
 
 def _floating_type(embeddings: Array) -> torch.dtype:
-    kind = as_tensor(embeddings).dtype
+    kind = as_tensor(embeddings, "embeddings").dtype
     return kind if kind.is_floating_point else torch.float64
 
 

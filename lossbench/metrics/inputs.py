@@ -19,12 +19,20 @@ Array: TypeAlias = "NDArray[Any] | Tensor"
 LARGEST = 1e100
 
 
-def as_tensor(values: Array) -> Tensor:
-    """The values as a detached tensor, without a copy where torch can share the memory."""
+def as_tensor(values: Array, place: str) -> Tensor:
+    """The values as a detached tensor, without a copy where torch can share the memory.
+
+    Raises:
+        ValueError: naming `place`: text or other objects instead of numbers.
+    """
     if isinstance(values, Tensor):
         tensor = values.detach()
         return tensor.cpu() if tensor.device.type == "mps" else tensor  # Metal has no float64
     array = np.asarray(values)
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"{place}: dtype {array.dtype} is not a number type")
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)  # torch knows nothing longer
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)  # torch knows uint16 and wider by name only
@@ -37,7 +45,7 @@ def read_matrix(values: Array, place: str) -> Tensor:
     Raises:
         ValueError: naming `place`, the value and the rule it breaks.
     """
-    matrix = as_tensor(values)
+    matrix = as_tensor(values, place)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"{place}: shape {tuple(matrix.shape)} is not (N, D) with N and D at least 1")
     if matrix.is_complex() or matrix.dtype == torch.bool:
@@ -56,7 +64,7 @@ def read_labels(values: Array, rows: int, device: torch.device, place: str = "la
     Raises:
         ValueError: naming `place`, the value and the rule it breaks.
     """
-    labels = as_tensor(values)
+    labels = as_tensor(values, place)
     if labels.ndim != 1:
         raise ValueError(f"{place}: shape {tuple(labels.shape)} is not (N,)")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

@@ -141,7 +141,7 @@ def accuracy_at(scores: Array, same: Array, threshold: float) -> float:
 
 
 def _read_pairs(scores: Array, same: Array, *, both: bool) -> tuple[Tensor, Tensor]:
-    values, truth = as_tensor(scores), as_tensor(same)
+    values, truth = as_tensor(scores, "scores"), as_tensor(same, "same")
     if values.ndim != 1 or not len(values):
         raise ValueError(f"scores: shape {tuple(values.shape)} is not (P,) with P at least 1")
     if truth.shape != values.shape:
