@@ -50,14 +50,21 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except (PluginError, ValueError, OSError) as error:
             if os.environ.get("LOSSBENCH_TRACEBACK"):
                 raise
-            fail(str(error))
+            fail(describe_error(error))
 
     return wrapped
 
 
+def describe_error(error: Exception) -> str:
+    """One line; the system's own errors with the file first."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def fail(*mistakes: str) -> None:
     """Print one line a mistake and leave with status 2."""
-    for mistake in mistakes if os.environ.get("RANK", "0") == "0" else ():  # under torchrun, once
+    for mistake in mistakes:
         click.echo(f"lossbench: error: {mistake}", err=True)
     sys.exit(2)
 
@@ -94,17 +101,13 @@ def run(
     reports: Path,
 ) -> None:
     """Run what is missing of an experiment, then write its report."""
-    from lossbench import launch, ranks
+    from lossbench import launch
     from lossbench.store import Store
 
     plan = launch.prepare(file, overrides, plugins)
     store = Store(runs)
     if dry_run:
         click.echo(launch.describe(plan, store, workers))
-        return
-    ranks.check(plan.experiment.training)
-    if not ranks.is_first():
-        ranks.serve(plan.experiment.training)
         return
     launch.check_writable(runs, reports)
     try:

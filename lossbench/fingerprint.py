@@ -20,7 +20,6 @@ CORE = (
     "evaluation.py",
     "execution.py",
     "metrics",
-    "parallel.py",
     "pull.py",
     "sampling.py",
     "seeding.py",

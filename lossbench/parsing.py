@@ -33,12 +33,17 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise SpecError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise SpecError([f"{path}: is not TOML: {error}"]) from error
-    for override in overrides:
-        _override(document, override)
+    listed = _recipe_names(document)
+    mistakes = [mistake for override in overrides if (mistake := _override(document, override))]
+    _drop_params(document, listed - _recipe_names(document))
     try:
-        return Experiment.model_validate(document)
+        experiment = Experiment.model_validate(document)
     except ValidationError as error:
-        raise SpecError(f"{path}: {mistake}" for mistake in _mistakes(error)) from error
+        mistakes += [f"{path}: {mistake}" for mistake in _mistakes(error)]
+        raise SpecError(mistakes) from error
+    if mistakes:
+        raise SpecError(mistakes)
+    return experiment
 
 
 def toml_path(parts: Iterable[int | str]) -> str:
@@ -58,15 +63,29 @@ def toml_path(parts: Iterable[int | str]) -> str:
     return text
 
 
-def _override(document: dict[str, Any], override: str) -> None:
-    """Merge one `key=value` into the document before it is validated."""
+def _recipe_names(document: dict[str, Any]) -> set[str]:
+    """The names of the recipes that a document lists, as far as they can be read."""
+    recipes = document.get("recipes")
+    entries = recipes if isinstance(recipes, list) else []
+    names = {entry.get("name") if isinstance(entry, dict) else entry for entry in entries}
+    return {name for name in names if isinstance(name, str)}
+
+
+def _drop_params(document: dict[str, Any], recipes: set[str]) -> None:
+    """Forget the parameters of recipes that `--set recipes=...` took out."""
+    if isinstance(params := document.get("params"), dict):
+        document["params"] = {name: given for name, given in params.items() if name not in recipes}
+
+
+def _override(document: dict[str, Any], override: str) -> str | None:
+    """Merge one `key=value` into the document before it is validated; what is wrong with it, if anything."""
     left, equals, right = _split(override)
     if not equals or not left:
-        raise SpecError([f"--set {override}: is not key=value"])
+        return f"--set {override}: is not key=value"
     try:
         path = _key_path(tomllib.loads(f"{left} = 0"))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError([f"--set {override}: {left!r} is not a TOML key"]) from error
+    except tomllib.TOMLDecodeError:
+        return f"--set {override}: {left!r} is not a TOML key"
     try:
         value = tomllib.loads(f"value = {right}")["value"]
     except tomllib.TOMLDecodeError:
@@ -75,8 +94,9 @@ def _override(document: dict[str, Any], override: str) -> None:
     for key in path[:-1]:
         place = place.setdefault(key, {})
         if not isinstance(place, dict):
-            raise SpecError([f"--set {override}: {key!r} is not a table"])
+            return f"--set {override}: {key!r} is not a table"
     place[path[-1]] = value
+    return None
 
 
 def _split(override: str) -> tuple[str, str, str]:

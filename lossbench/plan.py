@@ -144,6 +144,9 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
             checksums[task], train_sizes[task], pixels[task] = _check_task(task, experiment.training)
         except ValueError as error:
             mistakes.append(f"{toml_path(['tasks', position])}: {error}")
+            continue
+        if train_sizes[task] < (batch := experiment.training.batch_size):
+            mistakes.append(f"training.batch_size: {batch} is more than the {train_sizes[task]} images of {task.key}")
     if mistakes:
         raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
     return Plan(
@@ -167,7 +170,26 @@ def _recipes(experiment: Experiment) -> tuple[tuple[Recipe, ...], list[str]]:
         recipe, found = with_params(recipe, experiment.params.get(entry.name, {}))
         mistakes += [f"{toml_path(['params', entry.name, name])}: {mistake}" for name, mistake in found]
         recipes.append(recipe)
-    return tuple(recipes), mistakes
+        if entry.name in experiment.baselines:
+            mistakes.append(f"{toml_path(['recipes', position])}: {entry.name!r} is the name of a baseline")
+    return tuple(recipes), mistakes + _unlisted_params(experiment)
+
+
+def _unlisted_params(experiment: Experiment) -> list[str]:
+    """Parameters of recipes that are not listed are allowed, as long as there can be such a recipe."""
+    mistakes = []
+    listed = {entry.name for entry in experiment.recipes}
+    for name, given in experiment.params.items():
+        if name in listed:
+            continue
+        try:
+            recipe = make_recipe(name, name, experiment.training)
+        except PluginError as error:
+            mistakes.append(f"{toml_path(['params', name])}: no such recipe: {error}")
+            continue
+        _, found = with_params(recipe, given)
+        mistakes += [f"{toml_path(['params', name, param])}: {mistake}" for param, mistake in found]
+    return mistakes
 
 
 def _training_mistakes(training: Training) -> list[str]:
@@ -176,11 +198,6 @@ def _training_mistakes(training: Training) -> list[str]:
         mistakes.append(
             f"training.batch_size: {training.batch_size} holds fewer than two classes of "
             f"{training.samples_per_class} (training.samples_per_class)"
-        )
-    if training.batch_size < training.processes:
-        mistakes.append(
-            f"training.batch_size: {training.batch_size} leaves nothing for some of the {training.processes} "
-            "processes (training.processes)"
         )
     if training.device == "cuda":
         import torch

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 SCHEMA = 1  # of result and plan files
 
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Value = float | int | str
 
 
@@ -108,14 +108,12 @@ class Training(Table):
         augment: `none` or `shift` (up to an eighth of the edge, edges repeated).
         input_size: edge of the input in pixels; absent, the data set's own.
         device: where to train; results are bit-identical on `cpu` only.
-        processes: how many share each batch of one run, under `torchrun`; sums round differently, so it counts as a
-            setting.
         precision: of the network's forward and backward pass in training, `float32` or `bf16` (autocast); losses,
             updates and evaluation are float32.
         time_limit_s: a run that trains longer is stopped and recorded as failed.
     """
 
-    epochs: Annotated[Whole, Field(ge=1)] = 15
+    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = 15
     batch_size: Annotated[Whole, Field(ge=4)] = 64
     samples_per_class: Annotated[Whole, Field(ge=2)] = 4
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -126,7 +124,6 @@ class Training(Table):
     augment: Literal["none", "shift"] = "none"
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
-    processes: Annotated[Whole, Field(ge=1)] = 1
     precision: Literal["float32", "bf16"] = "float32"
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 
@@ -139,8 +136,8 @@ class Budget(Table):
         seeds: final runs for each recipe and task, with seeds that tuning never saw.
     """
 
-    trials: Annotated[Whole, Field(ge=1)] = 12
-    seeds: Annotated[Whole, Field(ge=1)] = 8
+    trials: Annotated[Whole, Field(ge=1, le=10_000)] = 12
+    seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 8
 
 
 def _two_sides(given: Any) -> Any:
@@ -293,8 +290,7 @@ class RunSpec:
         del content["provenance"], content["plugin_files"], content["training"]["time_limit_s"]
         del content["task"]["folds"]  # how many others there are is not part of a fold
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
-            kept = ("input_size", "device", "processes")
-            content["training"] = {name: content["training"][name] for name in kept}
+            content["training"] = {"input_size": self.training.input_size, "device": self.training.device}
             content["training"]["label_noise"] = self.label_noise  # which validation knows too
         return content
 
@@ -305,27 +301,6 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
     plain |= {"task": spec.task.model_dump(), "training": spec.training.model_dump()}
     plain |= {"terms": [asdict(term) for term in spec.terms], "provenance": asdict(spec.provenance)}
     return plain
-
-
-def from_json(plain: Mapping[str, Any]) -> RunSpec:
-    """The RunSpec of `to_json`'s plain values.
-
-    Raises:
-        ValueError, TypeError, KeyError: they are not such values.
-    """
-    terms = [Term(**{**term, "params": tuple(map(tuple, term["params"]))}) for term in plain["terms"]]
-    provenance: dict[str, Any] = {
-        name: value if isinstance(value, str) else tuple(map(tuple, value))
-        for name, value in plain["provenance"].items()
-    }
-    rebuilt = {
-        "task": Task.model_validate(plain["task"]),
-        "training": Training.model_validate(plain["training"]),
-        "terms": tuple(terms),
-        "provenance": Provenance(**provenance),
-        "plugin_files": tuple(plain["plugin_files"]),
-    }
-    return RunSpec(**{**plain, **rebuilt})
 
 
 def _digest(content: Mapping[str, Any]) -> str:

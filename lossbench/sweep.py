@@ -243,10 +243,9 @@ def planned_runs(plan: Plan) -> int:
     """Rows of the results table of a whole experiment; rows that turn out identical share one run."""
     budget = plan.experiment.budget
     trials = sum(budget.trials if recipe.searched else 1 for recipe in plan.recipes)
-    finals = 2 * budget.seeds * len(plan.recipes)
-    return sum(
-        trials + finals * len(task.final_folds) + len(plan.baseline_specs(task)) for task in plan.experiment.tasks
-    )
+    baselines = sum(1 if name == "pixels" else budget.seeds for name in plan.experiment.baselines)
+    finals = 2 * budget.seeds * len(plan.recipes) + baselines
+    return sum(trials + finals * len(task.final_folds) for task in plan.experiment.tasks)
 
 
 def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from experiments import ABLATION, TINY
+from experiments import ABLATION, DIGITS, TINY
 from lossbench.cli import main
 
 CIRCLE = ABLATION.parent / "plugins" / "circle.py"
@@ -41,6 +41,7 @@ def test_help_answers_without_heavy_imports():
     assert "softmax" in done.stdout
 
 
+DIGITS_TWICE = ", ".join(2 * ['{dataset="digits", protocol="closed-set"}'])
 SET_MISTAKES = [
     ("training.epoch=3", ["training.epoch: unknown key; did you mean 'epochs'?"]),
     ("epoch=3", ["epoch: unknown key"]),
@@ -76,6 +77,21 @@ SET_MISTAKES = [
     ('plugins=["nowhere.py"]', ["plugins: plugin", "nowhere.py: No such file"]),
     ('name="a/b"', ["name: 'a/b'"]),
     ("embedding_dim=0", ["embedding_dim: 0"]),
+    ("budget.seeds=1000000000", ["budget.seeds: 1000000000: input should be less than or equal to 10000"]),
+    ('recipes=["softmax", "softmax "]', ["recipes: 'softmax' is listed twice"]),
+    ('recipes=[{name="pixels", use="softmax"}]', ["recipes[0]: 'pixels' is the name of a baseline"]),
+    ('baselines=["pixel"]', ["baselines[0]: 'pixel' is not 'untrained' or 'pixels'; did you mean 'pixels'?"]),
+    ('tasks=[{dataset="digits:x", protocol="closed-set"}]', ["tasks[0]: digits:x: 'digits' takes no path"]),
+    ('tasks=[{dataset="folder:no/such", protocol="closed-set"}]', ["tasks[0]: folder:no/such: is not a folder"]),
+    (f"tasks=[{DIGITS_TWICE}]", ["tasks: 'digits/closed-set' is listed twice"]),
+    ("training.batch_size=2000", ["training.batch_size: 2000 is more than the 1079 images of digits/closed-set"]),
+    ('params."softmax+centre".alpha=1', ["no such recipe: unknown loss 'centre'; did you mean 'center'?"]),
+    ("params.softmax.lr={low=1}", ["params.softmax.lr: a range needs low and high"]),
+    ("params.softmax.lr={low=0, high=1, log=true}", ["a logarithmic range starts above 0"]),
+    ("params.softmax.lr=nan", ["params.softmax.lr: nan is outside [0, 1e+06]"]),
+    ("training.weight_decay=inf", ["training.weight_decay: inf: input should be a finite number"]),
+    ("=3", ["--set =3: is not key=value"]),
+    ("a b=3", ["--set a b=3: 'a b' is not a TOML key"]),
     ("training.device=cuda", ["training.device: 'cuda': this torch finds no GPU"]),
 ]
 
@@ -120,6 +136,18 @@ def test_all_mistakes_come_at_once(folder):
     assert len(result.output.splitlines()) == 2
     result = run("run", ABLATION, "--set", "embedding_dim=x", "--set", "training.epochs=0", "--set", "colour=red")
     assert len(result.output.splitlines()) == 3
+    result = run("run", ABLATION, "--set", "nothing", "--set", "a b=1", "--set", "embedding_dim=x")
+    assert len(result.output.splitlines()) == 3
+    assert list(folder.iterdir()) == []
+
+
+def test_parameters_of_recipes_that_were_taken_out_of_the_file_do_not_matter(folder):
+    text = ABLATION.read_text().replace('recipes = ["softmax",', 'recipes = [{ name = "weak", use = "softmax" },')
+    (folder / "x.toml").write_text(f"{text}\n[params.weak]\nlr = 0.1\n")
+    narrowed = run("run", "x.toml", "--dry-run", "--set", 'recipes=["softmax"]', "--set", DIGITS)
+    assert narrowed.exit_code == 0, narrowed.output
+    unlisted = run("run", "x.toml", "--dry-run", "--set", 'params."softmax+triplet".margn=1')
+    assert "margn: unknown parameter; did you mean 'margin'?" in unlisted.output
 
 
 def test_folders_that_cannot_be_written_are_named_and_nothing_is_left(folder):
@@ -163,6 +191,12 @@ def test_score_gives_the_figures_of_embeddings_from_elsewhere(folder):
     assert result.exit_code == 0, result.output
     assert "map_at_r" in result.output
     assert "intra_inter_ratio" in result.output
+    assert "tar_at_far_0.1" in result.output
+    embeddings = np.load("points.npz")["embeddings"]
+    np.savez("named.npz", embeddings=embeddings, labels=np.array(["a", "b", "c", "d"])[labels])
+    assert run("score", "named.npz").output == result.output
+    np.savez("alone.npz", embeddings=embeddings, labels=np.zeros(40, dtype=int))
+    assert "intra_mean" in run("score", "alone.npz").output
 
 
 @pytest.mark.parametrize(
@@ -179,6 +213,23 @@ def test_score_names_what_is_wrong_with_a_file(folder, arrays, expected):
     assert result.exit_code == 2
     assert expected in result.output
     assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"hello", "x.npz: is not an .npz file"),
+        (b"", "x.npz: is not an .npz file"),
+        (None, "x.npz: no such file or directory"),
+    ],
+)
+def test_score_of_something_else_is_one_line(folder, content, expected):
+    if content is not None:
+        (folder / "x.npz").write_bytes(content)
+    result = run("score", "x.npz")
+    assert (result.exit_code, result.output) == (2, f"lossbench: error: {expected}\n")
+    np.save("x.npy", np.zeros(3))
+    assert run("score", "x.npy").output == "lossbench: error: x.npy: is not an .npz file\n"
 
 
 def test_score_reads_no_pickle(folder):

@@ -29,6 +29,8 @@ def load(name: str, size: int | None = None) -> Dataset:
         raise DataError(f"{name}: size {size} is not a number of pixels")
     plugin_name, _, path = name.partition(":")
     plugin = registry.find("dataset", plugin_name)
+    if path and plugin.builtin and plugin_name != "folder":
+        raise DataError(f"{name}: {plugin_name!r} takes no path; only folder:PATH does")
     data = plugin.build(Request(folder=data_folder(), size=size, path=path))
     if not isinstance(data, Dataset):
         raise DataError(f"{name}: the plugin returned {type(data).__name__}, not a Dataset")
