@@ -11,7 +11,7 @@ import pytest
 from lossbench.datasets import load
 from lossbench.datasets.fetch import verify
 from lossbench.datasets.sources import SOURCES
-from lossbench.datasets.splits import CLASS_FOLDS, classes_of, split
+from lossbench.datasets.splits import CLASS_FOLDS, split
 
 FOLDER = Path(os.environ.get("LOSSBENCH_DATA", "/nonexistent"))
 SIZE = {"omniglot": 28, "lfw": 32}
@@ -46,12 +46,32 @@ def test_every_protocol_and_fold_is_disjoint(real, name):
     for protocol in data.protocols:
         for fold in folds[protocol]:
             parts = split(data, protocol, fold=fold)
-            samples = [parts.train, parts.val, parts.test]
-            together = np.concatenate(samples)
+            together = np.concatenate([parts.train, parts.val, parts.test])
             assert len(np.unique(together)) == len(together)
-            if protocol != "closed-set":
-                classes = np.concatenate([classes_of(data, part) for part in samples])
-                assert len(np.unique(classes)) == len(classes)
+            train, val, test = (set(data.labels[part].tolist()) for part in (parts.train, parts.val, parts.test))
+            if protocol == "closed-set":
+                assert val | test <= train
+            else:
+                assert len(train) + len(val) + len(test) == len(train | val | test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [published("lfw")])
+def test_the_long_tail_of_lfw(real, name):
+    data = real(name)
+    for protocol, fold in [("open-set", None), ("verification", None), *[("verification", fold) for fold in range(10)]]:
+        parts = split(data, protocol, fold=fold)
+        learnt = np.bincount(data.labels[parts.train])
+        assert learnt.max() <= 50  # George W. Bush has 530
+        assert learnt[learnt > 0].min() == 2  # who has one photograph stands in the gallery only
+        named = () if parts.val_pairs is None else (parts.val_pairs.first, parts.val_pairs.second)
+        beyond = np.setdiff1d(parts.val, np.concatenate([*named, first_of_each(data.labels, 50)]))
+        assert len(beyond) == 0
+
+
+def first_of_each(labels, count):
+    """The first `count` samples of every class."""
+    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)])
 
 
 @pytest.mark.slow

@@ -18,15 +18,28 @@ from lossbench.datasets.splits import (
     split,
     with_label_noise,
 )
+from lossbench.datasets.subset import training_samples
 
 BUILTIN = ("cifar10", "cifar100", "digits", "fashion-mnist", "folder", "glyphs", "lfw", "mnist", "omniglot")
-FOLDS = {"closed-set": (None,), "open-set": (None, *range(CLASS_FOLDS)), "verification": (None, 0, 1, 4)}
+FOLDS = {"closed-set": (None,), "open-set": (None, *range(CLASS_FOLDS)), "verification": (None, *range(5))}
 EVERY_SPLIT = [
     pytest.param(name, protocol, fold, id=f"{name}-{protocol}-{fold}")
     for name in BUILTIN
     for protocol in registry.find("dataset", name).protocols
     for fold in FOLDS[protocol]
 ]
+
+
+def assert_disjoint(data, protocol, samples) -> None:
+    """No sample twice; closed-set: classes of val and test are learnt; else no class is in two parts."""
+    together = np.concatenate(samples)
+    assert len(np.unique(together)) == len(together)
+    classes = [set(data.labels[part].tolist()) for part in samples]  # by the labels, not by the splitter's own means
+    if protocol == "closed-set":
+        assert classes[1] <= classes[0]
+        assert classes[2] <= classes[0]
+    else:
+        assert sum(map(len, classes)) == len(set.union(*classes))
 
 
 def tiny(counts, **fields) -> Dataset:
@@ -45,17 +58,22 @@ def test_parts_share_no_sample_and_unseen_classes_are_unseen(small, name, protoc
     data = small(name)
     parts = split(data, protocol, fold=fold)
     samples = [parts.train, parts.val, parts.test]
-    together = np.concatenate(samples)
-    assert len(np.unique(together)) == len(together)
+    assert_disjoint(data, protocol, samples)
     assert all(np.array_equal(part, np.unique(part)) for part in samples)
     assert len(parts.train)
     assert len(parts.val)
     assert len(parts.test) or (protocol == "verification" and fold is None)
+
+
+@pytest.mark.parametrize(("name", "protocol", "fold"), EVERY_SPLIT)
+def test_fewer_training_classes_come_from_the_training_classes(small, name, protocol, fold):
+    data = small(name)
+    parts = split(data, protocol, fold=fold)
+    fewer = training_samples(data, parts, 2)
+    assert set(fewer) < set(parts.train)
+    assert len(classes_of(data, fewer)) == 2
     if protocol != "closed-set":
-        classes = np.concatenate([classes_of(data, part) for part in samples])
-        assert len(np.unique(classes)) == len(classes)
-    else:
-        assert set(classes_of(data, parts.test)) <= set(classes_of(data, parts.train))
+        assert_disjoint(data, protocol, [fewer, parts.val, parts.test])
 
 
 @pytest.mark.parametrize(("name", "protocol", "fold"), EVERY_SPLIT)
