@@ -197,7 +197,7 @@ def data_list() -> None:
     click.echo(f"data folder: {data_folder()} (LOSSBENCH_DATA)")
     for row in fetch.list_data(data_folder()):
         click.echo(f"  {row.name:<14} {row.state:<11} {row.summary}")
-        click.echo(f"  {'':<26} {row.source}; {row.license}")
+        click.echo(f"  {'':<26} {'; '.join(filter(None, (row.source, row.license)))}")
 
 
 @data.command("fetch")

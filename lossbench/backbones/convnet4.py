@@ -13,7 +13,9 @@ class ConvNet4(nn.Module):
     """(3x3 convolution, batch normalization, ReLU, 2x2 max-pooling) four times, then a linear layer.
 
     Conv-4 of Vinyals et al. 2016 (arXiv:1606.04080) and Snell et al. 2017 with 32 channels, but for the first block,
-    which strides instead of pooling: that block alone is most of the time on a CPU.
+    which strides instead of pooling: that halves the time on a CPU. Measured with softmax on Omniglot at 28 pixels,
+    D 64, 8 epochs of 120 batches of 128, one seed, test MAP@R: pooled throughout .216 in 84 CPU seconds; this one .199
+    in 44; strided throughout .185 in 31.
 
     Args:
         image_shape: (channels, height, width), at least 16 pixels each way; made for 28 to 64.
