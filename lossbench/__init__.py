@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lossbench.registry import Choice, Float, Problem, backbone, dataset, loss, metric
+from lossbench.registry import Choice, Float, Int, Problem, backbone, dataset, loss, metric
 
 if TYPE_CHECKING:
     from lossbench.store import load_results as load_results
 
-__all__ = ["Choice", "Float", "Problem", "backbone", "dataset", "load_results", "loss", "metric"]
+__all__ = ["Choice", "Float", "Int", "Problem", "backbone", "dataset", "load_results", "loss", "metric"]
 __version__ = "0.1.0"
 
 

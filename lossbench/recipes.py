@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from lossbench import registry
-from lossbench.registry import Float, Plugin, PluginError, Range, Sampler
+from lossbench.registry import Choice, Float, Int, Plugin, PluginError, Range, Sampler
 from lossbench.spec import Term, Training, Value, nearest
 
 # The documented default and the search range of the learning rate: the same for every recipe.
@@ -49,7 +49,8 @@ class Recipe:
         terms = []
         for position, plugin in enumerate(self.losses):
             weight = 1.0 if position == 0 else float(values[weight_name(self.losses, position)])
-            params = tuple((name, values[name]) for name in plugin.space)
+            names = parameter_names(self.losses, position)
+            params = tuple((own, values[name]) for own, name in names.items())
             terms.append(Term(loss=plugin.name, weight=weight, params=params))
         return tuple(terms)
 
@@ -58,7 +59,7 @@ def make_recipe(name: str, rule: str, training: Training) -> Recipe:
     """The recipe that a rule describes.
 
     Raises:
-        PluginError: unknown loss or sampler, a loss named twice, or two losses with a parameter of one name.
+        PluginError: unknown loss or sampler, or a loss named twice.
     """
     body, at, sampler = rule.partition("@")
     if at and sampler not in SAMPLERS:
@@ -73,10 +74,9 @@ def make_recipe(name: str, rule: str, training: Training) -> Recipe:
         if position:
             weight = weight_name(losses, position)
             space[weight], defaults[weight] = plugin.weight, plugin.default_weight
-        if shared := space.keys() & plugin.space.keys():
-            raise PluginError(f"{rule!r}: two losses have a parameter {shared.pop()!r}")
-        space |= plugin.space
-        defaults |= plugin.defaults
+        names = parameter_names(losses, position)
+        space |= {name: plugin.space[own] for own, name in names.items()}
+        defaults |= {name: plugin.defaults[own] for own, name in names.items()}
     needed: Sampler = "balanced" if any(plugin.sampler == "balanced" for plugin in losses) else "uniform"
     chosen = cast(Sampler, sampler) if at else needed
     return Recipe(name=name, losses=losses, sampler=chosen, space=space, defaults=defaults)
@@ -85,6 +85,14 @@ def make_recipe(name: str, rule: str, training: Training) -> Recipe:
 def weight_name(losses: tuple[Plugin, ...], position: int) -> str:
     """`lambda` for the second term, `lambda_<loss>` for later ones."""
     return "lambda" if position == 1 else f"lambda_{losses[position].name}"
+
+
+def parameter_names(losses: tuple[Plugin, ...], position: int) -> dict[str, str]:
+    """A loss's parameters by their names in the recipe: a taken name is followed by `_<loss>`."""
+    taken = {"lr", *(weight_name(losses, number) for number in range(1, len(losses)))}
+    taken |= {name for plugin in losses[:position] for name in plugin.space}
+    plugin = losses[position]
+    return {own: f"{own}_{plugin.name}" if own in taken else own for own in plugin.space}
 
 
 def with_params(recipe: Recipe, params: Mapping[str, Any]) -> tuple[Recipe, list[tuple[str, str]]]:
@@ -116,7 +124,7 @@ def with_params(recipe: Recipe, params: Mapping[str, Any]) -> tuple[Recipe, list
 
 def _new_range(allowed: Range, given: Mapping[str, Any]) -> Range:
     """The range a table `{ low, high, log }` describes, inside what is valid."""
-    if not isinstance(allowed, Float):
+    if isinstance(allowed, Choice):
         raise PluginError(f"is one of {', '.join(allowed.options)}; give one of them")
     known = ("low", "high", "log")
     for key in given:
@@ -130,6 +138,10 @@ def _new_range(allowed: Range, given: Mapping[str, Any]) -> Range:
     log = given.get("log", False)
     if not isinstance(log, bool):
         raise PluginError(f"log: {log!r} is not true or false")
+    if isinstance(allowed, Int):
+        if log:
+            raise PluginError("log: a range of whole numbers is not logarithmic")
+        return Int(given["low"], given["high"], valid=allowed.valid)
     return Float(float(given["low"]), float(given["high"]), log=log, valid=allowed.valid)
 
 
@@ -137,4 +149,6 @@ def _into(allowed: Range, value: Value) -> Value:
     """The default moved to the nearest end of a range that excludes it."""
     if isinstance(allowed, Float):
         return min(max(float(value), allowed.low), allowed.high)
+    if isinstance(allowed, Int):
+        return min(max(int(value), allowed.low), allowed.high)
     return value

@@ -2,8 +2,8 @@
 
 A plugin is a function with a decorator, the same form for losses, data sets, backbones and metrics:
 
-    @loss("circle", space={"m": Float(0.1, 0.5)}, sampler="balanced", source="arXiv:2002.10857")
-    def circle(problem: Problem, *, m: float = 0.25) -> nn.Module: ...
+    @loss("binomial", space={"beta": Float(0.1, 0.8)}, sampler="balanced", source="arXiv:1407.4979")
+    def binomial(problem: Problem, *, beta: float = 0.5) -> nn.Module: ...
 
 Declaring is cheap: importing this module or a built-in table imports neither torch nor NumPy.
 """
@@ -82,6 +82,35 @@ class Float:
 
 
 @dataclass(frozen=True, slots=True)
+class Int:
+    """A whole-number hyper-parameter: searched in [low, high] unless `tune=False`, allowed in `valid`.
+
+    Raises:
+        PluginError: bounds out of order or outside `valid`.
+    """
+
+    low: int
+    high: int
+    tune: bool = True
+    valid: tuple[float, float] = (-math.inf, math.inf)
+
+    def __post_init__(self) -> None:
+        """Reject a range that cannot be searched."""
+        if not self.low <= self.high:
+            raise PluginError(f"range [{self.low}, {self.high}]: low must not exceed high")
+        if not (self.valid[0] <= self.low and self.high <= self.valid[1]):
+            raise PluginError(f"range [{self.low}, {self.high}] is outside [{self.valid[0]}, {self.valid[1]}]")
+
+    def problem_with(self, value: object) -> str | None:
+        """What is wrong with a fixed value, or None."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"{value!r} is not a whole number"
+        if not self.valid[0] <= value <= self.valid[1]:
+            return f"{value} is outside [{self.valid[0]:g}, {self.valid[1]:g}]"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One of several named options; searched only with `tune=True`, else set by experiments."""
 
@@ -95,7 +124,7 @@ class Choice:
         return f"{value!r} is not one of {', '.join(self.options)}{nearest(str(value), self.options)}"
 
 
-Range = Float | Choice
+Range = Float | Int | Choice
 DEFAULT_WEIGHT = Float(1e-2, 10.0, log=True, valid=(0.0, math.inf))
 
 
@@ -127,6 +156,7 @@ class Plugin:
         weight, default_weight: range and default of lambda when the loss is an added term.
         sampler: the batches a loss needs: "uniform" shuffles, "balanced" takes M per class.
         protocols: what a data set offers, or where a metric applies (empty: everywhere).
+        deviations: conformance checks that the loss is known not to pass, and why.
     """
 
     kind: Kind
@@ -143,6 +173,7 @@ class Plugin:
     citation: str = ""
     protocols: tuple[str, ...] = ()
     higher_is_better: bool = True
+    deviations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -176,11 +207,13 @@ def loss(
     source: str = "",
     weight: Float = DEFAULT_WEIGHT,
     default_weight: float = 1.0,
+    deviations: Mapping[str, str] | None = None,
 ) -> Callable[[Function], Function]:
     """Register `function(problem, *, param=default, ...) -> nn.Module` as a loss.
 
     The module's `forward(embeddings (B, D), labels (B,))` returns a scalar. `space` gives the range of every
-    keyword argument; the defaults in the signature are trial 0 of every study.
+    keyword argument; the defaults in the signature are trial 0 of every study. `deviations` names the checks of
+    `lossbench check` that the loss is known not to pass, each with its reason.
     """
 
     def register(function: Function) -> Function:
@@ -197,7 +230,7 @@ def loss(
             Plugin(
                 kind="loss", name=name, function=function, source=source, file=_file_of(function),
                 defaults=defaults, space=ranges, sampler=sampler,
-                weight=weight, default_weight=default_weight,
+                weight=weight, default_weight=default_weight, deviations=dict(deviations or {}),
             )
         )  # fmt: skip
         return function

@@ -15,7 +15,7 @@ from lossbench.executors import WorkerDiedError
 from lossbench.fingerprint import code_digest, library_versions
 from lossbench.plan import TUNING_SEED, Plan
 from lossbench.recipes import Recipe
-from lossbench.registry import Float, Range
+from lossbench.registry import Choice, Float, Range
 from lossbench.spec import SCHEMA, RunSpec, Task, Value, to_json
 from lossbench.store import Store, StoreError
 from lossbench.tuning import Study, export
@@ -335,6 +335,6 @@ def _execute(spec: RunSpec) -> tuple[Record, dict[str, Any]]:
 
 
 def _range_document(allowed: Range) -> dict[str, Any]:
-    if isinstance(allowed, Float):
-        return {"low": allowed.low, "high": allowed.high, "log": allowed.log}
-    return {"options": list(allowed.options)}
+    if isinstance(allowed, Choice):
+        return {"options": list(allowed.options)}
+    return {"low": allowed.low, "high": allowed.high, "log": isinstance(allowed, Float) and allowed.log}

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from lossbench.recipes import Recipe
-from lossbench.registry import Float
+from lossbench.registry import Float, Int
 from lossbench.spec import Value
 
 GENERATION = 4  # trials asked for at once, whatever the number of workers
@@ -91,4 +91,6 @@ def export(studies: Mapping[str, optuna.Study], path: Path) -> None:
 def _distribution(allowed: Any) -> optuna.distributions.BaseDistribution:
     if isinstance(allowed, Float):
         return optuna.distributions.FloatDistribution(allowed.low, allowed.high, log=allowed.log)
+    if isinstance(allowed, Int):
+        return optuna.distributions.IntDistribution(allowed.low, allowed.high)
     return optuna.distributions.CategoricalDistribution(allowed.options)

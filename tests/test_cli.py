@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from experiments import ABLATION, DIGITS, TINY
 from lossbench.cli import main
 
-CIRCLE = ABLATION.parent / "plugins" / "circle.py"
+BINOMIAL = ABLATION.parent / "plugins" / "binomial.py"
 
 
 @pytest.fixture
@@ -165,18 +165,18 @@ def test_a_report_of_nothing_says_what_is_known(folder):
 
 
 def test_the_worked_plugin_runs_from_the_command_line_to_the_report(folder):
-    arguments = ["run", ABLATION, "--plugin", CIRCLE, "--workers", "1"]
-    for value in (*TINY, 'recipes=["softmax", "circle"]'):
+    arguments = ["run", ABLATION, "--plugin", BINOMIAL, "--workers", "1"]
+    for value in (*TINY, 'recipes=["softmax", "binomial"]'):
         arguments += ["--set", value]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert Path(result.output.splitlines()[-1].split()[-1]).name == "index.html"
     report = folder / "reports" / "ablation"
     assert {"index.html", "report.md", "results.csv", "results.json"} <= {path.name for path in report.iterdir()}
-    assert "circle" in (report / "report.md").read_text()
+    assert "binomial" in (report / "report.md").read_text()
     json.loads((report / "results.json").read_text())
     plan = json.loads((folder / "runs/experiments/ablation.json").read_text())
-    assert {row["recipe"] for row in plan["rows"]} == {"softmax", "circle", "untrained", "pixels"}
+    assert {row["recipe"] for row in plan["rows"]} == {"softmax", "binomial", "untrained", "pixels"}
     first = (report / "results.csv").read_text()
     again = run(*arguments)
     assert again.exit_code == 0
