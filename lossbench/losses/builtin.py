@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lossbench.losses.catalogue import centers, heads, pairs, rankings  # noqa: F401  # registers them
+from lossbench.losses.catalogue.pairs import MEMORY, ON_SPHERE
 from lossbench.registry import Choice, Float, Problem, loss
 
 if TYPE_CHECKING:
     from torch import nn
 
     from lossbench.losses import CenterLoss, ContrastiveLoss, SoftmaxLoss, TripletLoss
-
-ON_SPHERE = (0.0, 2.0)  # distances between unit vectors
 
 
 @loss("softmax", space={"head": Choice(("affine", "linear"))}, source="cross-entropy on a linear head")
@@ -29,18 +29,21 @@ def softmax(problem: Problem, *, head: str = "affine") -> SoftmaxLoss:
         "pos_margin": Float(0.0, 0.5, valid=ON_SPHERE),
         "neg_margin": Float(0.3, 1.4, valid=ON_SPHERE),
         "miner": Choice(("all", "batch-hard")),
+        "memory": MEMORY,
     },
     sampler="balanced",
     weight=Float(1e-2, 10.0, log=True, valid=(0.0, math.inf)),
     source="doi:10.1109/CVPR.2006.100, linear hinge",
 )
 def contrastive(
-    problem: Problem, *, pos_margin: float = 0.0, neg_margin: float = 1.0, miner: str = "all"
+    problem: Problem, *, pos_margin: float = 0.0, neg_margin: float = 1.0, miner: str = "all", memory: int = 0
 ) -> ContrastiveLoss:
     """Linear-hinge pairs on the unit sphere."""
     from lossbench.losses.contrastive import ContrastiveLoss
 
-    return ContrastiveLoss(pos_margin=pos_margin, neg_margin=neg_margin, miner=miner)
+    return ContrastiveLoss(
+        pos_margin=pos_margin, neg_margin=neg_margin, miner=miner, memory=memory, embedding_dim=problem.embedding_dim
+    )
 
 
 @loss(
@@ -48,15 +51,16 @@ def contrastive(
     space={
         "margin": Float(0.05, 1.0, valid=ON_SPHERE),
         "miner": Choice(("all", "semi-hard", "batch-hard")),
+        "memory": MEMORY,
     },
     sampler="balanced",
     source="arXiv:1503.03832",
 )
-def triplet(problem: Problem, *, margin: float = 0.2, miner: str = "semi-hard") -> TripletLoss:
+def triplet(problem: Problem, *, margin: float = 0.2, miner: str = "semi-hard", memory: int = 0) -> TripletLoss:
     """Triplet margin loss on the unit sphere."""
     from lossbench.losses.triplet import TripletLoss
 
-    return TripletLoss(margin=margin, miner=miner)
+    return TripletLoss(margin=margin, miner=miner, memory=memory, embedding_dim=problem.embedding_dim)
 
 
 @loss(

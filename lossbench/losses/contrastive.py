@@ -8,6 +8,7 @@ from typing import Any
 from pytorch_metric_learning import losses, miners
 from torch import Tensor, nn
 
+from lossbench.losses.library import with_options
 from lossbench.losses.tuples import CountingReducer, take_counts, unit_distance
 
 MINERS: dict[str, Callable[[], Any]] = {
@@ -26,19 +27,28 @@ class ContrastiveLoss(nn.Module):
         pos_margin: distance up to which positives are left alone.
         neg_margin: distance beyond which negatives are left alone.
         miner: `all` pairs, or the hardest positive and negative of each anchor (`batch-hard`).
+        memory: compare the batch with this many embeddings of the latest batches; 0: with itself.
+        embedding_dim: D; needed with a memory.
     """
 
-    def __init__(self, *, pos_margin: float = 0.0, neg_margin: float = 1.0, miner: str = "all") -> None:
+    def __init__(
+        self,
+        *,
+        pos_margin: float = 0.0,
+        neg_margin: float = 1.0,
+        miner: str = "all",
+        memory: int = 0,
+        embedding_dim: int = 0,
+    ) -> None:
         super().__init__()
-        self.miner = MINERS[miner]()
-        self.loss = losses.ContrastiveLoss(
+        loss = losses.ContrastiveLoss(
             pos_margin=pos_margin, neg_margin=neg_margin, distance=unit_distance(), reducer=CountingReducer()
         )
+        self.loss = with_options(loss, embedding_dim, memory=memory, miner=MINERS[miner]())
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of a batch (B, D) with labels (B,); zero where no pair is active."""
-        pairs = None if self.miner is None else self.miner(embeddings, labels)
-        return self.loss(embeddings, labels, pairs)  # type: ignore[no-any-return]
+        return self.loss(embeddings, labels)  # type: ignore[no-any-return]
 
     def take_tuple_counts(self) -> tuple[int, int]:
         """(pairs formed, pairs with a non-zero loss) since the last call."""

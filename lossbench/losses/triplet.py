@@ -8,6 +8,7 @@ from typing import Any
 from pytorch_metric_learning import losses, miners
 from torch import Tensor, nn
 
+from lossbench.losses.library import with_options
 from lossbench.losses.tuples import CountingReducer, take_counts, unit_distance
 
 MINERS: dict[str, Callable[[float], Any]] = {
@@ -29,17 +30,20 @@ class TripletLoss(nn.Module):
         margin: by how much the negative shall be farther than the positive.
         miner: `all` triplets, `semi-hard` (negatives farther than the positive, but within the margin) or
             `batch-hard` (hardest positive and negative of each anchor).
+        memory: positives and negatives come from this many embeddings of the latest batches; 0: from the batch.
+        embedding_dim: D; needed with a memory.
     """
 
-    def __init__(self, *, margin: float = 0.2, miner: str = "semi-hard") -> None:
+    def __init__(
+        self, *, margin: float = 0.2, miner: str = "semi-hard", memory: int = 0, embedding_dim: int = 0
+    ) -> None:
         super().__init__()
-        self.miner = MINERS[miner](margin)
-        self.loss = losses.TripletMarginLoss(margin=margin, distance=unit_distance(), reducer=CountingReducer())
+        loss = losses.TripletMarginLoss(margin=margin, distance=unit_distance(), reducer=CountingReducer())
+        self.loss = with_options(loss, embedding_dim, memory=memory, miner=MINERS[miner](margin))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of a batch (B, D) with labels (B,); zero where no triplet is active."""
-        triplets = None if self.miner is None else self.miner(embeddings, labels)
-        return self.loss(embeddings, labels, triplets)  # type: ignore[no-any-return]
+        return self.loss(embeddings, labels)  # type: ignore[no-any-return]
 
     def take_tuple_counts(self) -> tuple[int, int]:
         """(triplets formed, triplets with a non-zero loss) since the last call."""
