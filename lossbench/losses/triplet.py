@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_metric_learning import losses, miners
 from torch import Tensor, nn
 
-from lossbench.losses.library import with_options
+from lossbench.losses.options import with_options
 from lossbench.losses.tuples import CountingReducer, take_counts, unit_distance
 
 MINERS: dict[str, Callable[[float], Any]] = {

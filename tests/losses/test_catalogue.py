@@ -13,13 +13,13 @@ from lossbench import registry
 from lossbench.losses import tuplets
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
 from lossbench.losses.library import (
-    CrossBatchMemory,
     DynamicSoftMarginLoss,
     EqualClassesLoss,
     HistogramLoss,
     ProxyNCALoss,
     SafeCosine,
 )
+from lossbench.losses.options import CrossBatchMemory
 from lossbench.recipes import make_recipe
 from lossbench.registry import Problem
 from lossbench.spec import Training

@@ -29,7 +29,8 @@ def angular(problem: Problem, *, alpha: float = 40.0, memory: int = 0) -> nn.Mod
     """The angle at the negative in a triangle with anchor and positive, at most `alpha` degrees."""
     from pytorch_metric_learning.losses import AngularLoss
 
-    from lossbench.losses.library import UnitLoss, with_options
+    from lossbench.losses.library import UnitLoss
+    from lossbench.losses.options import with_options
 
     # The library leaves the negatives at their own length; the paper's vectors are all normalized.
     return UnitLoss(with_options(AngularLoss(alpha=alpha), problem.embedding_dim, memory=memory))
@@ -49,7 +50,7 @@ def circle(problem: Problem, *, m: float = 0.4, gamma: float = 80.0, memory: int
     """Every pair's cosine weighted by how far it is from its optimum."""
     from pytorch_metric_learning.losses import CircleLoss
 
-    from lossbench.losses.library import with_options
+    from lossbench.losses.options import with_options
 
     return with_options(CircleLoss(m=m, gamma=gamma), problem.embedding_dim, memory=memory)  # type: ignore[no-any-return]
 
@@ -70,7 +71,7 @@ def snr_contrastive(
     """Contrastive loss on the variance of the difference over the variance of the anchor."""
     from pytorch_metric_learning.losses import SignalToNoiseRatioContrastiveLoss
 
-    from lossbench.losses.library import with_options
+    from lossbench.losses.options import with_options
 
     built = SignalToNoiseRatioContrastiveLoss(pos_margin=pos_margin, neg_margin=neg_margin)
     return with_options(built, problem.embedding_dim, memory=memory)  # type: ignore[no-any-return]
@@ -101,7 +102,7 @@ def multi_similarity(
     from pytorch_metric_learning.losses import MultiSimilarityLoss
     from pytorch_metric_learning.miners import MultiSimilarityMiner
 
-    from lossbench.losses.library import with_options
+    from lossbench.losses.options import with_options
 
     picks = MultiSimilarityMiner(epsilon=0.1) if miner == "multi-similarity" else None
     built = MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
@@ -118,7 +119,7 @@ def supcon(problem: Problem, *, temperature: float = 0.1, memory: int = 0) -> nn
     """Supervised contrastive: log-softmax over all others, averaged over the positives."""
     from pytorch_metric_learning.losses import SupConLoss
 
-    from lossbench.losses.library import with_options
+    from lossbench.losses.options import with_options
 
     return with_options(SupConLoss(temperature=temperature), problem.embedding_dim, memory=memory)  # type: ignore[no-any-return]
 
@@ -227,7 +228,7 @@ def margin_(
     from pytorch_metric_learning.losses import MarginLoss
     from pytorch_metric_learning.miners import DistanceWeightedMiner
 
-    from lossbench.losses.library import with_options
+    from lossbench.losses.options import with_options
 
     built = MarginLoss(
         margin=margin, beta=beta, nu=nu, learn_beta=boundary != "fixed",
@@ -270,7 +271,7 @@ def intra_pair_variance(
     """Pairs no worse than the mean pair of their kind; meant beside `tuplet-margin`."""
     from pytorch_metric_learning.losses import IntraPairVarianceLoss
 
-    from lossbench.losses.library import with_options
+    from lossbench.losses.options import with_options
 
     built = IntraPairVarianceLoss(pos_eps=pos_eps, neg_eps=neg_eps)
     return with_options(built, problem.embedding_dim, memory=memory)  # type: ignore[no-any-return]
