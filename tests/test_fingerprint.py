@@ -47,7 +47,7 @@ def edit(path, old, new):
         ("losses/tuples.py", "p=2, power=1", "p=2, power=2", {"triplet"}),
         ("losses/triplet.py", "margin=margin, distance", "margin=2 * margin, distance", {"triplet"}),
         ("losses/builtin.py", "alpha=alpha, generator", "alpha=0.5, generator", {"center"}),
-        ("losses/builtin.py", "ALPHA = Float(0.01, 1.0", "ALPHA = Float(0.02, 1.0", set()),
+        ("losses/builtin.py", 'space={"alpha": Float(0.01, 1.0', 'space={"alpha": Float(0.02, 1.0', set()),
         ("losses/center.py", "Half the mean squared distance", "Half the mean of squared distances", set()),
         ("backbones/convnet.py", "CHANNELS = (16, 32, 32)", "CHANNELS = (16, 32, 64)", {"center", "triplet"}),
         ("training.py", "sub_(127.5)", "sub_(128.0)", {"center", "triplet"}),
