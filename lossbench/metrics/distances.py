@@ -238,7 +238,8 @@ def _classes(points: Tensor, labels: Tensor) -> _Classes:
 
 
 def _to_own_mean(classes: _Classes) -> Tensor:
-    away = classes.points - classes.origin - classes.means[classes.own]
+    away = classes.points - classes.origin
+    away -= classes.means[classes.own]  # in place: no third array of this size
     distances: Tensor = torch.linalg.vector_norm(away, dim=1)
     return distances
 
