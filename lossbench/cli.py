@@ -64,7 +64,7 @@ def describe_error(error: Exception) -> str:
 
 def fail(*mistakes: str) -> None:
     """Print one line a mistake and leave with status 2."""
-    for mistake in mistakes:
+    for mistake in mistakes if os.environ.get("RANK", "0") == "0" else ():  # under torchrun, once
         click.echo(f"lossbench: error: {mistake}", err=True)
     sys.exit(2)
 
@@ -101,13 +101,17 @@ def run(
     reports: Path,
 ) -> None:
     """Run what is missing of an experiment, then write its report."""
-    from lossbench import launch
+    from lossbench import launch, ranks
     from lossbench.store import Store
 
     plan = launch.prepare(file, overrides, plugins)
     store = Store(runs)
     if dry_run:
         click.echo(launch.describe(plan, store, workers))
+        return
+    ranks.check(plan.experiment.training)
+    if not ranks.is_first():
+        ranks.serve(plan.experiment.training)
         return
     launch.check_writable(runs, reports)
     try:

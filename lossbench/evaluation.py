@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import metrics, registry
+from lossbench import metrics, parallel, registry
 from lossbench.training import to_input
 
 SPACES = ("euclidean", "sphere")
@@ -31,9 +31,12 @@ class PairRows:
 
 @torch.no_grad()
 def embed(network: nn.Module, images: Tensor) -> Tensor:
-    """Embeddings (N, D) float32 of uint8 images (N, C, H, W), in evaluation mode."""
+    """Embeddings (N, D) float32 of uint8 images (N, C, H, W), in evaluation mode; each rank embeds its share."""
     network.eval()
-    return torch.cat([network(to_input(chunk)).float() for chunk in torch.split(images, CHUNK)])
+    own = images[parallel.share(len(images))]
+    return parallel.gather(
+        torch.cat([network(to_input(chunk)).float() for chunk in torch.split(own, CHUNK)]), len(images)
+    )
 
 
 def in_space(embeddings: Tensor, space: str) -> Tensor:

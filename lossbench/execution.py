@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import datasets, evaluation, metrics, registry
+from lossbench import datasets, evaluation, metrics, parallel, registry
 from lossbench.cost import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
@@ -77,18 +77,24 @@ class TaskData:
 
 
 def execute(spec: RunSpec) -> RunResult:
-    """Train and evaluate one specification on one thread.
+    """Train and evaluate one specification on one thread; in a group (`parallel`), every rank calls this.
 
     A run that raises is recorded as `failed` with its reason: the same call would only raise again.
+
+    Raises:
+        DisagreementError: this rank left the run, another one waits in it.
     """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     reset = reset_peak_memory()
     started = time.perf_counter()
+    result, error = RunResult(record={"status": "failed"}), None
     try:
         result = _run(spec)
-    except Exception as error:
-        result = RunResult(record={"status": "failed", "error": _one_line(error)})
+    except Exception as raised:
+        error = _one_line(raised)
+    if reason := parallel.agree(error):
+        result = RunResult(record={"status": "failed", "error": reason})
     result.record["cost"] = result.record.get("cost", {}) | {
         "run_wall_s": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes() if reset else math.nan,
@@ -148,7 +154,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         module: nn.Module = registry.find(kind, name).build(own, **params)
         return module.to(spec.training.device)
 
-    network = make("backbone", spec.backbone, {})
+    network = parallel.with_global_statistics(make("backbone", spec.backbone, {}))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
     losses = [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in spec.terms]
     seed_globals(spec.seed, "noise")  # for losses that draw while they train

@@ -20,6 +20,7 @@ CORE = (
     "evaluation.py",
     "execution.py",
     "metrics",
+    "parallel.py",
     "pull.py",
     "sampling.py",
     "seeding.py",

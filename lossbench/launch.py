@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
+from lossbench import ranks
 from lossbench.executors import ProcessExecutor, SerialExecutor
 from lossbench.parsing import read_experiment
 from lossbench.plan import Plan, make_plan
@@ -49,14 +51,25 @@ def _shipped_folders() -> list[Path]:
 
 def run(plan: Plan, store: Store, *, workers: int | None, retry_failed: bool = False) -> None:
     """Run what is missing, on one worker process a core unless told otherwise; 0 runs in this process."""
+    with Board() as board, _executor(plan, workers) as executor:
+        Sweep(plan, store, executor, board, retry_failed=retry_failed).run()
+        if ranks.started() == 1:  # the probe measures the steps of one process
+            _probe(plan, store, executor, board)
+
+
+@contextlib.contextmanager
+def _executor(plan: Plan, workers: int | None) -> Iterator[Executor]:
+    """Where the runs happen, for as long as the block lasts."""
+    if ranks.started() > 1:
+        with ranks.drive(plan.experiment.training) as together:
+            yield together
+        return
     count = available_cores() if workers is None else workers
     executor = ProcessExecutor(count) if count else SerialExecutor()
-    with Board() as board:
-        try:
-            Sweep(plan, store, executor, board, retry_failed=retry_failed).run()
-            _probe(plan, store, executor, board)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def probe(plan: Plan, store: Store) -> None:

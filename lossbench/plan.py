@@ -199,6 +199,11 @@ def _training_mistakes(training: Training) -> list[str]:
             f"training.batch_size: {training.batch_size} holds fewer than two classes of "
             f"{training.samples_per_class} (training.samples_per_class)"
         )
+    if training.batch_size < training.processes:
+        mistakes.append(
+            f"training.batch_size: {training.batch_size} leaves nothing for some of the {training.processes} "
+            "processes (training.processes)"
+        )
     if training.device == "cuda":
         import torch
 

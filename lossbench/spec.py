@@ -108,6 +108,8 @@ class Training(Table):
         augment: `none` or `shift` (up to an eighth of the edge, edges repeated).
         input_size: edge of the input in pixels; absent, the data set's own.
         device: where to train; results are bit-identical on `cpu` only.
+        processes: how many share each batch of one run, under `torchrun`; sums round differently, so it counts as a
+            setting.
         precision: of the network's forward and backward pass in training, `float32` or `bf16` (autocast); losses,
             updates and evaluation are float32.
         time_limit_s: a run that trains longer is stopped and recorded as failed.
@@ -124,6 +126,7 @@ class Training(Table):
     augment: Literal["none", "shift"] = "none"
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
+    processes: Annotated[Whole, Field(ge=1)] = 1
     precision: Literal["float32", "bf16"] = "float32"
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 
@@ -290,7 +293,8 @@ class RunSpec:
         del content["provenance"], content["plugin_files"], content["training"]["time_limit_s"]
         del content["task"]["folds"]  # how many others there are is not part of a fold
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
-            content["training"] = {"input_size": self.training.input_size, "device": self.training.device}
+            kept = ("input_size", "device", "processes")
+            content["training"] = {name: content["training"][name] for name in kept}
             content["training"]["label_noise"] = self.label_noise  # which validation knows too
         return content
 
@@ -301,6 +305,27 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
     plain |= {"task": spec.task.model_dump(), "training": spec.training.model_dump()}
     plain |= {"terms": [asdict(term) for term in spec.terms], "provenance": asdict(spec.provenance)}
     return plain
+
+
+def from_json(plain: Mapping[str, Any]) -> RunSpec:
+    """The RunSpec of `to_json`'s plain values.
+
+    Raises:
+        ValueError, TypeError, KeyError: they are not such values.
+    """
+    terms = [Term(**{**term, "params": tuple(map(tuple, term["params"]))}) for term in plain["terms"]]
+    provenance: dict[str, Any] = {
+        name: value if isinstance(value, str) else tuple(map(tuple, value))
+        for name, value in plain["provenance"].items()
+    }
+    rebuilt = {
+        "task": Task.model_validate(plain["task"]),
+        "training": Training.model_validate(plain["training"]),
+        "terms": tuple(terms),
+        "provenance": Provenance(**provenance),
+        "plugin_files": tuple(plain["plugin_files"]),
+    }
+    return RunSpec(**{**plain, **rebuilt})
 
 
 def _digest(content: Mapping[str, Any]) -> str:

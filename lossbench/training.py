@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossbench import parallel
 from lossbench.cost import Clock
 from lossbench.sampling import batch_plan
 from lossbench.seeding import stream
@@ -103,6 +104,8 @@ def train(
 ) -> History:
     """Train for `spec.training.epochs` epochs and remember the best by `validate`'s `val_map_at_r`.
 
+    Where several processes train together, each takes its share of every batch (`parallel`).
+
     Nothing waits for a device within an epoch: batches and shifts are drawn on the host before the first step, sums
     of the losses are read after the last.
 
@@ -135,19 +138,21 @@ def train(
         shifts = draw_shifts(plan, images.shape[-2], augment).to(images.device) if settings.augment == "shift" else None
         model.train(True)
         sums = torch.zeros(len(model.losses) + 1, device=images.device)  # read once an epoch
+        own = parallel.share(plan.shape[1])  # of every batch; all of it, where this process trains alone
         for step, indices in enumerate(plan):
-            batch, batch_labels = to_input(images[indices]), labels[indices]
+            batch = to_input(images[indices[own]])
             if shifts is not None:
-                batch = shift(batch, shifts[step])
+                batch = shift(batch, shifts[step, :, own])
             clock.lap("sampling")
             with precision:
                 embeddings = model.network(batch)
-            embeddings = embeddings.float()  # losses compute in float32
+            embeddings = parallel.gather(embeddings.float(), len(indices))  # losses compute in float32
             clock.lap("forward")
-            total, values = combine(model.losses, embeddings, batch_labels)
+            total, values = combine(model.losses, embeddings, labels[indices])
             clock.lap("loss")
             optimizer.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
+            parallel.sum_gradients(model.network)
             clock.lap("backward")
             optimizer.step()
             scheduler.step()
@@ -155,11 +160,13 @@ def train(
             clock.lap("optimizer")
         history.steps += len(plan)
         history.images += plan.numel()
-        if settings.time_limit_s is not None and clock.training_s > settings.time_limit_s:
+        if settings.time_limit_s is not None and parallel.from_first(clock.training_s) > settings.time_limit_s:
             raise TimeLimitError(f"trained longer than {settings.time_limit_s:g} s (training.time_limit_s)")
         model.train(False)
+        parallel.synchronize(model.parts().values())
         means = (sums / len(plan)).tolist()
-        scores = validate(epoch) if math.isfinite(means[0]) and model.is_finite() else None
+        finite = parallel.from_first(math.isfinite(means[0]) and model.is_finite())
+        scores = parallel.from_first(validate(epoch) if finite else None)
         facts = {"loss": means[0], "coverage": len(torch.unique(plan)) / len(labels), "wall_s": clock.training_s}
         facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means[1:], strict=True)}
         clock.lap("evaluation")

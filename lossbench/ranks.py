@@ -1,0 +1,69 @@
+"""An experiment under `torchrun`: the first rank drives, and every run is executed by all ranks together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from lossbench.executors import SerialExecutor
+from lossbench.spec import SpecError, Training, from_json, to_json
+
+
+class RankExecutor(SerialExecutor):
+    """Runs each call at once, on all ranks; only the first one's result counts."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Tell the other ranks the specification, which is the one argument, and run it here too."""
+        from lossbench import parallel
+
+        parallel.from_first(to_json(args[0]))
+        return super().submit(fn, *args, **kwargs)
+
+
+def started() -> int:
+    """How many processes `torchrun` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this process drives, as it does without `torchrun`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def check(training: Training) -> None:
+    """See that `torchrun` started as many processes as the experiment states; the number is part of what a run is.
+
+    Raises:
+        SpecError: another number.
+    """
+    wanted, found = training.processes, started()
+    if wanted != found and found > 1:
+        raise SpecError([f"training.processes: {wanted}: torchrun started {found}; --set training.processes={found}"])
+    if wanted != found:
+        how = f"torchrun --nproc-per-node {wanted} -m lossbench run ..."
+        raise SpecError([f"training.processes: {wanted}: start them with `{how}`"])
+
+
+@contextlib.contextmanager
+def drive(training: Training) -> Iterator[RankExecutor]:
+    """The first rank's side: an executor for as long as the block lasts; then the other ranks end."""
+    from lossbench import parallel
+
+    with parallel.group(training.device):
+        yield RankExecutor()
+        parallel.from_first(None)
+
+
+def serve(training: Training) -> None:
+    """The life of every other rank: take part in one run after another until the first rank has no more."""
+    from lossbench import parallel
+    from lossbench.execution import execute
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
+    with parallel.group(training.device):
+        while (content := parallel.from_first(None)) is not None:
+            execute(from_json(content))
