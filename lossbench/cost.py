@@ -12,6 +12,10 @@ from typing import Any, Protocol
 PARTS = ("sampling", "forward", "loss", "backward", "optimizer", "evaluation")
 
 
+class TimeLimitError(RuntimeError):
+    """A run took longer than the experiment allows."""
+
+
 class Clock:
     """Seconds spent in each part of a run; `lap` charges the time since the last call to a part.
 
@@ -37,6 +41,11 @@ class Clock:
     def seconds(self) -> dict[str, float]:
         """Seconds of each part so far."""
         return self._seconds
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all parts."""
+        return sum(self.seconds.values())
 
     @property
     def training_s(self) -> float:

@@ -112,7 +112,7 @@ class Training(Table):
             setting.
         precision: of the network's forward and backward pass in training, `float32` or `bf16` (autocast); losses,
             updates and evaluation are float32.
-        time_limit_s: a run that trains longer is stopped and recorded as failed.
+        time_limit_s: a run that takes longer is stopped and recorded as failed.
     """
 
     epochs: Annotated[Whole, Field(ge=1, le=100_000)] = 15

@@ -13,16 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossbench import parallel
-from lossbench.cost import Clock
+from lossbench.cost import Clock, TimeLimitError
 from lossbench.sampling import batch_plan
 from lossbench.seeding import stream
 from lossbench.spec import RunSpec, Training
 
 State = dict[str, dict[str, Tensor]]
-
-
-class TimeLimitError(RuntimeError):
-    """A run trained longer than the experiment allows."""
 
 
 @dataclass(slots=True)
@@ -115,7 +111,7 @@ def train(
         validate: scores the model after an epoch; None where its embeddings are not finite.
 
     Raises:
-        TimeLimitError: more than `time_limit_s` seconds of training.
+        TimeLimitError: more than `time_limit_s` seconds at the end of an epoch, evaluation included.
     """
     settings = spec.training
     order, augment = stream(spec.seed, "order"), stream(spec.seed, "augment")
@@ -160,8 +156,8 @@ def train(
             clock.lap("optimizer")
         history.steps += len(plan)
         history.images += plan.numel()
-        if settings.time_limit_s is not None and parallel.from_first(clock.training_s) > settings.time_limit_s:
-            raise TimeLimitError(f"trained longer than {settings.time_limit_s:g} s (training.time_limit_s)")
+        if settings.time_limit_s is not None and parallel.from_first(clock.total_s) > settings.time_limit_s:
+            raise TimeLimitError(f"ran longer than {settings.time_limit_s:g} s (training.time_limit_s)")
         model.train(False)
         parallel.synchronize(model.parts().values())
         means = (sums / len(plan)).tolist()
