@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -43,6 +44,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         from lossbench.registry import PluginError
         from lossbench.spec import SpecError
 
+        warnings.formatwarning = lambda message, *_, **__: f"lossbench: warning: {message}\n"
         try:
             return command(*args, **kwargs)
         except SpecError as error:

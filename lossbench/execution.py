@@ -6,6 +6,7 @@ import io
 import math
 import platform
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from lossbench import datasets, evaluation, metrics, parallel, registry
 from lossbench.cost import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
+from lossbench.datasets.loading import UnreadableFiles
 from lossbench.datasets.subset import training_samples
 from lossbench.evaluation import PairRows
 from lossbench.pull import effective_pull
@@ -106,7 +108,9 @@ def execute(spec: RunSpec) -> RunResult:
 @lru_cache(maxsize=2)
 def task_data(task: Task, input_size: int | None, device: str, fold: int | None) -> TaskData:
     """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
-    source = datasets.load(task.dataset, input_size)
+    with warnings.catch_warnings():  # whoever planned the run was told
+        warnings.simplefilter("ignore", UnreadableFiles)
+        source = datasets.load(task.dataset, input_size)
     parts = splits.split(source, task.protocol, fold=fold)
     train_index = training_samples(source, parts, task.train_classes)
     train_classes = np.unique(source.labels[train_index])

@@ -21,6 +21,7 @@ from lossbench.sweep import Sweep, planned_runs, stale_reasons
 
 # Seconds of a run, for an estimate before anything ran: measured once on a two-core machine with `convnet`.
 RUN_S, IMAGE_S, PIXEL_S = 0.2, 2.0e-5, 1.0e-7
+TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5}  # how many times as long an image takes there
 
 
 def prepare(file: Path, overrides: Sequence[str], plugin_files: Sequence[Path]) -> Plan:
@@ -118,7 +119,9 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
     experiment = plan.experiment
     count = (available_cores() if workers is None else workers) or 1
     lines = [f"{experiment.name}: {experiment.question}".rstrip(": ")]
-    lines += [f"  task {task.key}: {plan.train_sizes[task]} training images" for task in experiment.tasks]
+    for task in experiment.tasks:
+        folds = f", final runs on {task.folds} folds" if task.folds else ""
+        lines.append(f"  task {task.key}: {plan.train_sizes[task]} training images{folds}")
     for recipe in plan.recipes:
         searched = ", ".join(recipe.searched) or "nothing"
         trials = experiment.budget.trials if recipe.searched else 1
@@ -153,9 +156,9 @@ def _seconds_left(plan: Plan, store: Store) -> float:
     times = _stored_seconds(plan, store)
     if times:
         return missing * sum(times) / len(times)
-    training = plan.experiment.training
+    training, slower = plan.experiment.training, TIMES_CONVNET.get(plan.experiment.backbone, 1.0)
     per_task = [
-        RUN_S + training.epochs * size * (IMAGE_S + PIXEL_S * plan.pixels[task])
+        RUN_S + training.epochs * size * slower * (IMAGE_S + PIXEL_S * plan.pixels[task])
         for task, size in plan.train_sizes.items()
     ]
     return missing * sum(per_task) / len(per_task)

@@ -213,19 +213,19 @@ def _training_mistakes(training: Training) -> list[str]:
 
 
 def _check_task(task: Task, training: Training) -> tuple[str, int, int]:
-    """The checksum of a task's data, the number of its training images and of values in an image.
+    """The checksum of a task's data, the number of its training images (the fewest of any fold), of values in one.
 
     Raises:
         ValueError: unknown data set or protocol, missing data, or an impossible split.
     """
     source = datasets.load(task.dataset, task.input_size or training.input_size)
-    sizes = {}
+    sizes = []
     for fold in (None, *task.final_folds):
         parts = splits.split(source, task.protocol, fold=fold)
-        sizes[fold] = len(training_samples(source, parts, task.train_classes))
+        sizes.append(len(training_samples(source, parts, task.train_classes)))
         if fold in task.final_folds and not len(parts.test):
             raise DataError(
                 f"{task.dataset}: {task.protocol} without folds is for development and has no test; "
                 "say how many folds to test on, such as folds = 2"
             )
-    return source.checksum, sizes[task.final_folds[0]], int(np.prod(source.images.shape[1:]))
+    return source.checksum, min(sizes), int(np.prod(source.images.shape[1:]))
