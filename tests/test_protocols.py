@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 import dataset_files
 
 LFW = 'tasks=[{dataset="lfw", protocol="verification", folds=2}]'
-ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1")
+ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1", "training.batch_size=16")
 
 
 @pytest.fixture
