@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lossbench.report import latex, markdown, page
-from lossbench.report.cells import plain
-from lossbench.report.document import Document, compose
+from lossbench.report.cells import plain, separated
+from lossbench.report.document import Document, TaskReport, compose
 from lossbench.report.evidence import Evidence
 from lossbench.report.material import Material, gather
 from lossbench.report.results import results
@@ -48,16 +48,16 @@ def write(name: str, runs: Path, reports: Path) -> Iterator[str]:
 
 def _files(material: Material, evidence: Evidence, document: Document) -> dict[str, str]:
     """Every file of a report by its path; the page comes last, when what it stands beside is there."""
-    files = {
-        f"figures/{picture.name}.svg": standalone(picture.svg)
-        for item in document.tasks
-        for picture in item.pictures.values()
-    }
-    files |= {
-        f"tables/{item.key}-ranking.tex": latex.table(item.tables["ranking"])
-        for item in document.tasks
-        if "ranking" in item.tables
-    }
+    groups: list[tuple[str, Document | TaskReport]] = [
+        ("all", document),
+        *[(item.key, item) for item in document.tasks],
+    ]
+    pictures = [picture for _, group in groups for picture in group.pictures.values()]
+    files = {f"figures/{picture.name}.svg": standalone(picture.svg) for picture in pictures}
+    for key, group in groups:
+        for table in group.tables.values():
+            files[f"tables/{key}-{table.name}.tex"] = latex.table(table)
+            files[f"tables/{key}-{table.name}.csv"] = separated(table)
     files["experiment.toml"] = document.protocol.toml
     files["results.csv"] = _csv(material)
     files["results.json"] = json.dumps(results(evidence, document), indent=1, allow_nan=False) + "\n"

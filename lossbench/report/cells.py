@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -84,6 +86,24 @@ def make_table(
         notes=tuple(notes),
         filterable=filterable,
     )
+
+
+def separated(table: Table) -> str:
+    """The table as CSV: numbers as Python prints them, which is exact; intervals and texts as the page shows them."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([column.header for column in table.columns])
+    writer.writerows(
+        [_exact(cell) if column.numeric else cell.text for cell, column in zip(row.cells, table.columns, strict=True)]
+        for row in table.rows
+    )
+    return buffer.getvalue()
+
+
+def _exact(cell: Cell) -> str:
+    """An interval stays a text: its sort key is one end only."""
+    is_number = isinstance(cell.value, float) and not cell.text.startswith("[")
+    return cell.sort_key if is_number else cell.text.translate(_TO_ASCII)
 
 
 def plain(table: Table, *, columns: int | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossbench import __version__
-from lossbench.report import drawing, malpractice, maps, protocol, tables, timing, tuning
+from lossbench.report import claims, drawing, malpractice, maps, overall, protocol, tables, timing, tuning
 from lossbench.report.cells import Table
 from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Picture
@@ -48,7 +48,11 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A whole report. `state` says in one sentence what is missing; empty for a complete one."""
+    """A whole report.
+
+    `state` says in one sentence what is missing; empty for a complete one. `tables` and `pictures` are those of all
+    tasks together.
+    """
 
     name: str
     question: str
@@ -57,19 +61,29 @@ class Document:
     state: str
     empty: bool
     tasks: tuple[TaskReport, ...]
+    claims: tuple[claims.Answer, ...]
+    tables: Mapping[str, Table]
+    pictures: Mapping[str, Picture]
     protocol: protocol.Protocol
 
 
 def compose(material: Material, evidence: Evidence) -> Document:
     """Compute everything that the report shows."""
+    empty = material.progress.finished == 0
+    answered = () if empty else claims.answers(evidence)
+    together = overall.Overall(material)
+    found = {"claims": claims.table(answered)} | ({"overall": overall.table(together)} if together.worthwhile else {})
     return Document(
         name=material.name,
         question=str(material.experiment.get("question", "")),
         version=__version__,
         scope=SCOPE,
         state=_state(material),
-        empty=material.progress.finished == 0,
-        tasks=() if material.progress.finished == 0 else tuple(_task(evidence, task) for task in material.tasks),
+        empty=empty,
+        tasks=() if empty else tuple(_task(evidence, task) for task in material.tasks),
+        claims=answered,
+        tables={name: table for name, table in found.items() if table},
+        pictures=drawing.overall_pictures(together),
         protocol=protocol.protocol(material),
     )
 

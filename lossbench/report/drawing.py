@@ -11,6 +11,7 @@ from lossbench.report import figures, formats, maps, panels, timing, tuning
 from lossbench.report.evidence import EQUIVALENCE, Evidence, summary
 from lossbench.report.figures import Bar, Line, Picture, Strip
 from lossbench.report.material import PRIMARY, VALIDATION, Material
+from lossbench.report.overall import Overall
 from lossbench.report.palette import Look, looks
 from lossbench.report.panels import Histogram
 from lossbench.report.tables import by_mean
@@ -37,6 +38,28 @@ def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
         "cost": _cost(material, task, look, key),
     }
     return {kind: picture for kind, picture in found.items() if picture is not None}
+
+
+def overall_pictures(overall: Overall) -> dict[str, Picture]:
+    """The figures of all tasks together; none for a single task."""
+    if not overall.worthwhile:
+        return {}
+    look = looks(overall.material.recipes)
+    thresholds, profiles = overall.profiles()
+    nothing = np.full(thresholds.shape, np.nan)
+    lines = [
+        Line(name=recipe, x=thresholds, mean=profile, low=nothing, high=nothing) for recipe, profile in profiles.items()
+    ]
+    title = "share of runs above a score"
+    profile = figures.curves(
+        "all-profiles", "All data sets", lines, look, title=title, ylabel=title, xlabel="test MAP@R"
+    )
+    return {
+        "ranks": panels.critical_difference(
+            "all-ranks", overall.ranks, overall.groups, overall.critical_difference, look
+        ),
+        "profiles": replace(profile, caption="Performance profiles: every data set weighs alike."),
+    }
 
 
 def _headline(evidence: Evidence, task: str, look: Mapping[str, Look], key: str) -> Picture | None:

@@ -81,6 +81,29 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{max(digits - 1 - magnitude, 0)}f}".replace("-", MINUS)
 
 
+def signed_significant(value: float) -> str:
+    """A difference of unknown size, with its sign.
+
+    >>> signed_significant(0.0123456), signed_significant(-12.0)
+    ('+0.0123', '−12.0')
+    """
+    text = significant(value)
+    return f"+{text}" if _present(value) and value > 0 else text
+
+
+def interval_significant(low: float, high: float) -> str:
+    """An interval of unknown size, both ends with the digits that the larger one needs.
+
+    >>> interval_significant(-0.01234, 0.5)
+    '[−0.012, 0.500]'
+    """
+    if not (_present(low) and _present(high)):
+        return NONE
+    largest = max(abs(low), abs(high))
+    digits = min(6, max(0, 2 - math.floor(math.log10(largest)))) if largest else 3
+    return interval(low, high, digits)
+
+
 def share(value: float) -> str:
     """A share in per cent.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lossbench.report.cells import Table
+from lossbench.report.claims import sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.figures import Picture
 
@@ -67,10 +68,15 @@ def _lines(document: Document) -> Iterator[str]:
         yield f"> {escape(document.state)}\n"
     for item in document.tasks:
         yield from _answer(item)
+    yield from _claims(document)
+    if "overall" in document.tables:
+        yield "## All data sets\n"
+        yield from _pictures(document.pictures, ("ranks", "profiles"))
+        yield from table(document.tables["overall"])
     if any("map" in item.pictures for item in document.tasks):
         yield "## Embedding maps\n"
         for item in document.tasks:
-            yield from _pictures(item, ("map",))
+            yield from _pictures(item.pictures, ("map",))
     for title, pictures, tables in _SECTIONS:
         if any(name in item.tables for item in document.tasks for name in tables) or any(
             name in item.pictures for item in document.tasks for name in pictures
@@ -78,7 +84,7 @@ def _lines(document: Document) -> Iterator[str]:
             yield f"## {title}\n"
             for item in document.tasks:
                 yield f"### {escape(item.task)}\n"
-                yield from _pictures(item, pictures)
+                yield from _pictures(item.pictures, pictures)
                 yield from _tables(item, tables)
     yield from _protocol(document)
 
@@ -89,14 +95,28 @@ def _answer(item: TaskReport) -> Iterator[str]:
     yield f"**{escape(item.answer.label)}**{': ' + names if names else ''}. {escape(item.answer.sentence)}\n"
     for caveat in item.answer.caveats:
         yield f"> {escape(caveat)}\n"
-    yield from _pictures(item, ("headline",))
+    yield from _pictures(item.pictures, ("headline",))
     yield from _tables(item, ("ranking",))
     for finding in item.findings:
         tag = "" if finding.confirmatory else " (exploratory)"
         yield f"- **{escape(finding.question)}**{tag} {escape(finding.text)}"
     yield ""
-    yield from _pictures(item, ("forest",))
+    yield from _pictures(item.pictures, ("forest",))
     yield from _tables(item, ("effects", "quality"))
+
+
+def _claims(document: Document) -> Iterator[str]:
+    if not document.claims:
+        return
+    yield "## Claims\n"
+    for claim in document.claims:
+        standing = "post hoc" if claim.post_hoc else "registered before the first final run"
+        source = f"{escape(claim.source)}; " if claim.source else ""
+        yield f"- **{claim.verdict.capitalize()}: {escape(claim.text)}** ({source}{standing})"
+        for check in claim.checks:
+            yield f"  - {escape(sentence(check))}"
+    yield ""
+    yield from table(document.tables["claims"])
 
 
 def _tables(item: TaskReport, names: Sequence[str]) -> Iterator[str]:
@@ -105,12 +125,12 @@ def _tables(item: TaskReport, names: Sequence[str]) -> Iterator[str]:
             yield from table(item.tables[name])
 
 
-def _pictures(item: TaskReport, names: Sequence[str]) -> Iterator[str]:
+def _pictures(pictures: Mapping[str, Picture], names: Sequence[str]) -> Iterator[str]:
     for name in names:
-        if name in item.pictures:
-            yield f"{_image(item.pictures[name])}\n"
-            if item.pictures[name].caption:
-                yield f"<sub>{escape(item.pictures[name].caption)}</sub>\n"
+        if name in pictures:
+            yield f"{_image(pictures[name])}\n"
+            if pictures[name].caption:
+                yield f"<sub>{escape(pictures[name].caption)}</sub>\n"
 
 
 def _image(picture: Picture) -> str:

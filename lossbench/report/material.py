@@ -87,6 +87,11 @@ class Material:
         """Planned final runs of each recipe."""
         return int(self.experiment["budget"]["seeds"])
 
+    @cached_property
+    def probe(self) -> Mapping[str, Any] | None:
+        """What the cost probe measured; None where it did not run."""
+        return self.store.read_probe(self.name)
+
     def losses(self, recipe: str) -> tuple[str, ...]:
         """The losses a recipe combines."""
         return next(tuple(entry["losses"]) for entry in self.plan["recipes"] if entry["name"] == recipe)

@@ -10,11 +10,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lossbench.report.claims import sentence
 from lossbench.report.document import Document
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = (
     ("answer", "Answer"),
+    ("claims", "Claims"),
+    ("overall", "All data sets"),
     ("maps", "Maps"),
     ("distances", "Distances"),
     ("training", "Training"),
@@ -36,9 +39,11 @@ def render(document: Document) -> str:
     )
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    missing = {name for name in ("claims", "overall") if name not in document.tables}
     return environment.get_template("index.html.jinja").render(
         document=document,
-        sections=SECTIONS,
+        sections=[section for section in SECTIONS if section[0] not in missing],
+        check_sentence=sentence,
         style=style,
         script=script,
         policy=content_policy(style, script),

@@ -117,3 +117,35 @@ def _beside(axes: Any, points: Mapping[str, tuple[float, float]], looks: Mapping
     for key, place in zip(names, places, strict=True):
         axes.text(1.02, place, key, transform=axes.transAxes, color=looks[key].color, fontsize=7.5, va="center",
                   fontweight="bold")  # fmt: skip
+
+
+@styled
+def critical_difference(
+    name: str,
+    ranks: Mapping[str, float],
+    groups: Sequence[Sequence[str]],
+    difference: float,
+    looks: Mapping[str, Look],
+) -> Picture:
+    """Demsar's diagram: recipes on an axis of average ranks; a bar joins those that were not told apart."""
+    ordered = sorted(ranks, key=lambda key: (ranks[key], key))
+    figure, axes = frame(rows=len(ordered) + len(groups), extra=0.75)
+    for row, key in enumerate(ordered):
+        color = looks[key].color
+        axes.plot([ranks[key], ranks[key]], [-0.5, row + len(groups)], color=color, linewidth=0.9)
+        (dot,) = axes.plot([ranks[key]], [row + len(groups)], marker=looks[key].marker, color=color, markersize=6)
+        tip(dot, f"{key}: average rank {formats.score(ranks[key], 2)}")
+    for row, group in enumerate(groups):
+        places = [ranks[key] for key in group]
+        (bar,) = axes.plot([min(places) - 0.04, max(places) + 0.04], [row, row], color=INK, linewidth=3.2,
+                           solid_capstyle="round", alpha=0.8)  # fmt: skip
+        tip(bar, f"not told apart: {', '.join(group)}")
+    axes.set_xlim(0.8, len(ordered) + 0.2)
+    axes.set_ylim(len(ordered) + len(groups) - 0.4, -0.6)
+    axes.set_yticks(np.arange(len(ordered)) + len(groups), ordered)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_xlabel(f"average rank (1 is highest); critical difference {formats.score(difference, 2)}")
+    found = ", ".join(f"{key} {formats.score(ranks[key], 2)}" for key in ordered)
+    return done(figure, name, "Average ranks over all data sets", f"Average ranks: {found}.")

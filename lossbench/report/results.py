@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from lossbench import __version__
+from lossbench.aggregates import Aggregate
+from lossbench.report.claims import Answer, sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.evidence import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
 from lossbench.report.findings import SCOPE
 from lossbench.report.material import PRIMARY, Material
+from lossbench.report.overall import Overall
 from lossbench.statistics import mean_interval
 from lossbench.verdicts import Comparison, PairVerdict
 
@@ -42,6 +45,8 @@ def results(evidence: Evidence, document: Document) -> dict[str, Any]:
         "baselines": list(material.baselines),
         "reference": material.reference,
         "tasks": [_task(evidence, item) for item in document.tasks],
+        "claims": [_claim(answer) for answer in document.claims],
+        "overall": _overall(Overall(material)),
         "protocol": {"facts": [list(fact) for fact in document.protocol.facts], "resolved": material.experiment},
     }
 
@@ -129,6 +134,56 @@ def _pair(pair: PairVerdict) -> dict[str, Any]:
         "seeds": effect.n,
         "incomplete": effect.incomplete,
     }
+
+
+def _claim(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "source": answer.source,
+        "verdict": answer.verdict,
+        "post_hoc": answer.post_hoc,
+        "checks": [
+            {
+                "task": check.task or None,
+                "figure": check.claim["metric"],
+                "comparison": list(check.claim["comparison"]),
+                "direction": check.claim["direction"],
+                "smallest_effect": check.claim["smallest_effect"],
+                "verdict": check.verdict,
+                "sentence": sentence(check),
+                **{
+                    name: _plain(getattr(check, name))
+                    for name in ("first", "second", "mean", "low", "high", "p", "p_holm")
+                },
+                "n": check.n,
+            }
+            for check in answer.checks
+        ],
+    }
+
+
+def _overall(overall: Overall) -> dict[str, Any] | None:
+    """All data sets in one figure; null for a single one."""
+    if not overall.worthwhile:
+        return None
+    test = overall.friedman
+    return {
+        "critical_difference": overall.critical_difference,
+        "friedman_p": _plain(test.p) if test else None,
+        "recipes": [
+            {
+                "recipe": recipe,
+                "average_rank": _plain(overall.ranks[recipe]),
+                "inter_quartile_mean": _aggregate(overall.means[recipe]),
+                "above_reference": _aggregate(overall.improvements[recipe]) if recipe in overall.improvements else None,
+            }
+            for recipe in overall.recipes
+        ],
+    }
+
+
+def _aggregate(found: Aggregate) -> dict[str, Any]:
+    return {"estimate": _plain(found.estimate), "low": _plain(found.low), "high": _plain(found.high)}
 
 
 def _tuned(material: Material, task: str) -> dict[str, Any]:

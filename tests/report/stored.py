@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lossbench.spec import SCHEMA
+from lossbench.claims import register
+from lossbench.spec import SCHEMA, Claim
 from lossbench.store import Store
 
 TASK = "toy/closed-set"
@@ -25,7 +27,7 @@ def plan(
         "experiment": {
             "name": "toy",
             "question": "Which of these?",
-            "tasks": [dict(zip(("dataset", "protocol"), task.split("/"), strict=True)) for task in tasks],
+            "tasks": [dict(zip(("dataset", "protocol"), task.split("/")[:2], strict=True)) for task in tasks],
             "backbone": "convnet",
             "embedding_dim": 4,
             "recipes": [{"name": name, "use": name} for name in recipes],
@@ -62,6 +64,8 @@ def fill(
     trials: int = 2,
     tasks: tuple[str, ...] = (TASK,),
     baselines: tuple[str, ...] = ("untrained", "pixels"),
+    claims: Sequence[Claim] = (),
+    post_hoc: bool = False,
 ) -> Path:
     """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` at seed i + 1; return `root`."""
     store = Store(root)
@@ -69,9 +73,11 @@ def fill(
     seeds = max((len(scores) for scores in recipes.values()), default=0)
     document = plan(recipes, seeds=seeds, trials=trials, tasks=tasks)
     document["experiment"]["baselines"] = list(baselines)
+    document["experiment"]["claims"] = [claim.model_dump(mode="json") for claim in claims]
+    register(store, "toy", claims, seen=post_hoc)
     rows = document["rows"]
     for task in tasks:
-        dataset, protocol = task.split("/")
+        dataset, _, protocol = task.partition("/")
 
         def put(
             recipe: str,

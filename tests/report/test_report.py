@@ -16,6 +16,7 @@ import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from report.stored import TASK, fill
@@ -223,41 +224,12 @@ def test_results_csv_holds_one_row_a_run_with_exact_floats(tmp_path: Path) -> No
 
 
 def test_results_json_keeps_its_schema(tmp_path: Path) -> None:
-    folder = written(tmp_path, clear_winner(), missing={("triplet", 1)})
+    folder = written(tmp_path, clear_winner(), missing={("triplet", 1)}, tasks=("toy/closed-set", "toy/open-set"))
     found = json.loads((folder / "results.json").read_text())
     schema = json.loads((Path(report.__file__).parent / "results.schema.json").read_text())
-    try:
-        import jsonschema
-    except ImportError:
-        check(found, schema, schema["$defs"])
-    else:
-        jsonschema.validate(found, schema)
-
-
-def check(value: object, schema: dict[str, object], definitions: dict[str, object], place: str = "$") -> None:
-    """The part of JSON Schema that ours uses."""
-    if "$ref" in schema:
-        schema = definitions[str(schema["$ref"]).rpartition("/")[2]]  # type: ignore[assignment]
-    if "const" in schema:
-        assert value == schema["const"], place
-    if "enum" in schema:
-        assert value in schema["enum"], place  # type: ignore[operator]
-    names = schema.get("type", [])
-    python = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
-    python |= {"number": (int, float), "integer": int}  # type: ignore[dict-item]
-    kinds = [names] if isinstance(names, str) else names
-    assert not kinds or any(isinstance(value, python[kind]) for kind in kinds), (place, value, kinds)  # type: ignore[attr-defined, union-attr]
-    if isinstance(value, dict):
-        assert set(schema.get("required", ())) <= set(value), place  # type: ignore[call-overload]
-        properties = schema.get("properties", {})
-        for key, item in value.items():
-            inner = properties.get(key, schema.get("additionalProperties", True))  # type: ignore[attr-defined]
-            assert inner is not False, f"{place}.{key}"
-            if isinstance(inner, dict):
-                check(item, inner, definitions, f"{place}.{key}")
-    if isinstance(value, list) and "items" in schema:
-        for index, item in enumerate(value):
-            check(item, schema["items"], definitions, f"{place}[{index}]")  # type: ignore[arg-type]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(found, schema)
+    assert set(schema["properties"]) == set(found), "every field is documented"
 
 
 def test_the_resolved_experiment_is_toml(tmp_path: Path) -> None:
@@ -293,7 +265,7 @@ def test_torch_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from lossbench.report import write;"
         f"list(write('toy', {str(tmp_path)!r}, {str(tmp_path / 'out')!r}));"
-        "assert not {'torch', 'optuna', 'lossbench.training', 'lossbench.execution'} & set(sys.modules)"
+        "assert not {'torch', 'lossbench.training', 'lossbench.execution'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 

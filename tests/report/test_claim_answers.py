@@ -1,0 +1,180 @@
+"""Claims are answered by tests against their own smallest effect, and by nothing else."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report.stored import TASK, fill
+from scipy import stats
+
+from lossbench import report
+from lossbench.report.claims import Answer, answers, sentence
+from lossbench.report.evidence import Evidence
+from lossbench.report.material import gather
+from lossbench.spec import Claim
+from lossbench.store import Store
+
+
+def claim(direction: str, effect: float, **changes: Any) -> Claim:
+    fields = {
+        "text": "It helps",
+        "metric": "test.sphere.map_at_r",
+        "comparison": ["triplet", "softmax"],
+        "direction": direction,
+        "smallest_effect": effect,
+    }
+    return Claim(**(fields | changes))
+
+
+def noise(center: float, spread: float = 0.004, *, seed: int) -> list[float]:
+    return list(center + spread * np.random.default_rng(seed).normal(size=8))
+
+
+def answered(tmp_path: Path, *claims: Claim, scores: dict[str, list[float]] | None = None, **options: Any) -> Answer:
+    scores = scores or {"softmax": noise(0.5, seed=1), "triplet": noise(0.55, seed=2)}
+    fill(tmp_path, scores, claims=claims, **options)
+    (found,) = answers(Evidence(gather("toy", tmp_path)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("direction", "effect", "verdict"),
+    [
+        ("higher", 0.0, "supported"),
+        ("higher", 0.03, "supported"),
+        ("higher", 0.05, "undecided"),
+        ("higher", 0.07, "refuted"),
+        ("lower", 0.0, "refuted"),
+        ("lower", 0.01, "refuted"),
+        ("not higher", 0.01, "refuted"),
+        ("not higher", 0.07, "supported"),
+        ("not lower", 0.01, "supported"),
+        ("equal", 0.01, "refuted"),
+        ("equal", 0.05, "undecided"),
+        ("equal", 0.08, "supported"),
+    ],
+)
+def test_a_difference_of_a_twentieth_answers_each_direction(
+    tmp_path: Path, direction: str, effect: float, verdict: str
+) -> None:
+    assert answered(tmp_path, claim(direction, effect)).verdict == verdict
+
+
+def test_the_p_is_scipys_against_the_smallest_effect(tmp_path: Path) -> None:
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.51, seed=2)}
+    (check,) = answered(tmp_path, claim("higher", 0.005), scores=scores).checks
+    differences = np.subtract(scores["triplet"], scores["softmax"])
+    assert check.p == pytest.approx(stats.ttest_1samp(differences, 0.005).pvalue)
+    interval = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert (check.low, check.high) == pytest.approx(tuple(interval))
+
+
+def test_equality_takes_the_larger_of_two_one_sided_ps(tmp_path: Path) -> None:
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.501, seed=2)}
+    (check,) = answered(tmp_path, claim("equal", 0.006), scores=scores).checks
+    differences = np.subtract(scores["triplet"], scores["softmax"])
+    sides = [
+        stats.ttest_1samp(differences, bound, alternative=way).pvalue
+        for bound, way in ((-0.006, "greater"), (0.006, "less"))
+    ]
+    assert check.p == pytest.approx(max(sides))
+
+
+def test_a_number_is_a_side_too(tmp_path: Path) -> None:
+    assert answered(tmp_path, claim("higher", 0.0, comparison=["triplet", 0.5])).verdict == "supported"
+    assert answered(tmp_path, claim("higher", 0.0, comparison=["triplet", 0.6])).verdict == "refuted"
+
+
+def test_holm_corrects_over_all_claims(tmp_path: Path) -> None:
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.504, seed=2)}
+    alone = answered(tmp_path / "one", claim("higher", 0.0), scores=scores)
+    assert alone.checks[0].p == alone.checks[0].p_holm < 0.05
+    more = [claim("higher", 0.001 * extra, text="It helps") for extra in range(1, 8)]
+    together = answered(tmp_path / "more", claim("higher", 0.0), *more, scores=scores)
+    assert together.checks[0].p_holm > 0.05
+    assert together.checks[0].verdict == "undecided"
+
+
+def test_one_refuted_part_refutes_and_an_unanswerable_part_leaves_it_undecided(tmp_path: Path) -> None:
+    good, wrong = claim("higher", 0.0), claim("lower", 0.0)
+    unknown = claim("higher", 0.0, comparison=["nobody", "softmax"])
+    assert answered(tmp_path / "a", good, wrong).verdict == "refuted"
+    assert answered(tmp_path / "b", good, unknown).verdict == "undecided"
+    found = answered(tmp_path / "c", unknown)
+    assert found.verdict == "unanswerable"
+    assert "nobody is no recipe of this experiment" in sentence(found.checks[0])
+
+
+def test_a_claim_speaks_of_its_task_only(tmp_path: Path) -> None:
+    tasks = ("toy/closed-set", "toy/open-set/30")
+    for wanted, expected in (
+        ("open-set", ["toy/open-set/30"]),
+        ("toy/closed-set", ["toy/closed-set"]),
+        ("toy", list(tasks)),
+        (None, list(tasks)),
+        ("mnist", [""]),
+    ):
+        found = answered(tmp_path / str(wanted).replace("/", "-"), claim("higher", 0.0, task=wanted), tasks=tasks)
+        assert [check.task for check in found.checks] == expected
+
+
+def test_epochs_to_95_come_from_the_curves(tmp_path: Path) -> None:
+    # The stored curves are 0.1, score - 0.1, score, score - 0.01: at 95 % of the last value by the second epoch.
+    found = answered(tmp_path, claim("not higher", 1.0, metric="curve.epochs_to_95"))
+    assert (found.checks[0].first, found.checks[0].second) == (2.0, 2.0)
+    assert found.verdict == "supported"
+
+
+def test_a_cost_claim_is_answered_by_the_rounds_of_the_probe(tmp_path: Path) -> None:
+    cost = claim("higher", 0.05, metric="probe.step_relative")
+    assert answered(tmp_path, cost).verdict == "unanswerable"
+    slow, bare = np.random.default_rng(0).normal(2.0, 0.05, 12), np.random.default_rng(1).normal(1.0, 0.02, 12)
+    steps = {"softmax": bare * 1.1, "triplet": slow, "": bare}
+    recipes = {name: {"step_s": list(values)} for name, values in steps.items()}
+    Store(tmp_path).write_probe("toy", {"schema": 1, "experiment": "toy", "tasks": {TASK: {"recipes": recipes}}})
+    (found,) = answers(Evidence(gather("toy", tmp_path)))
+    assert found.verdict == "supported"
+    assert found.checks[0].n == 12
+    assert found.checks[0].mean == pytest.approx(np.mean(slow / bare - 1.1))
+
+
+@pytest.mark.parametrize("post_hoc", [False, True])
+def test_the_report_shows_verdict_figures_and_standing(tmp_path: Path, post_hoc: bool) -> None:
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.55, seed=2)}
+    fill(tmp_path / "runs", scores, claims=[claim("higher", 0.01, source="<b>")], post_hoc=post_hoc)
+    list(report.write("toy", tmp_path / "runs", tmp_path))
+    found = json.loads((tmp_path / "toy" / "results.json").read_text())["claims"][0]
+    assert (found["verdict"], found["post_hoc"]) == ("supported", post_hoc)
+    for name in ("report.md", "index.html"):
+        text = (tmp_path / "toy" / name).read_text()
+        assert ("post hoc: " in text or "; post hoc)" in text) == post_hoc
+        assert "<b>" not in text.replace("<b>toy</b>", "")
+    assert found["checks"][0]["sentence"] in html.unescape((tmp_path / "toy" / "index.html").read_text())
+
+
+def test_an_edited_claim_is_post_hoc(tmp_path: Path) -> None:
+    answered(tmp_path, claim("higher", 0.01))
+    assert answered(tmp_path, claim("higher", 0.001), post_hoc=True).post_hoc
+    assert not answered(tmp_path, claim("higher", 0.01), post_hoc=True).post_hoc, "registered the first time"
+
+
+def test_true_borders_are_crossed_in_at_most_67_of_1000_repetitions() -> None:
+    from lossbench.report.claims import _tested
+    from lossbench.statistics import paired_effect
+
+    rng = np.random.default_rng(5)
+    for direction in ("higher", "not lower", "equal"):
+        truth = {"higher": 0.01, "not lower": -0.01, "equal": 0.01}[direction]
+        called = 0
+        for _ in range(1000):
+            one, other = rng.normal(truth, 0.01, 8), rng.normal(0, 0.01, 8)
+            scores = (list(one), list(other))
+            settings = {"direction": direction, "smallest_effect": 0.01}
+            verdict, p = _tested(scores, paired_effect(*scores), settings)
+            called += p < 0.05 and (direction != "equal" or verdict == "supported")
+        assert called <= 67
