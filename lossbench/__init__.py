@@ -1,15 +1,23 @@
 """Fair, tuned, paired comparisons of metric-learning losses.
 
-The names here are what plugins and notebooks use; importing them costs neither torch nor pandas.
+The names here are what plugins and notebooks use. Each is imported on first use (PEP 562): importing the package
+costs nothing, so that the command line can take over Ctrl-C before anything else.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from lossbench.registry import Choice, Float, Int, Problem, backbone, dataset, loss, metric
-
 if TYPE_CHECKING:
+    from lossbench.registry import Choice as Choice
+    from lossbench.registry import Float as Float
+    from lossbench.registry import Int as Int
+    from lossbench.registry import Problem as Problem
+    from lossbench.registry import backbone as backbone
+    from lossbench.registry import dataset as dataset
+    from lossbench.registry import loss as loss
+    from lossbench.registry import metric as metric
     from lossbench.store import load_results as load_results
 
 __all__ = ["Choice", "Float", "Int", "Problem", "backbone", "dataset", "load_results", "loss", "metric"]
@@ -17,9 +25,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import pandas only when results are loaded."""
-    if name == "load_results":
-        from lossbench.store import load_results
-
-        return load_results
-    raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
+    """The public name from its module; pandas is imported only where results are loaded."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
+    home = "store" if name == "load_results" else "registry"
+    return getattr(importlib.import_module(f"lossbench.{home}"), name)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from lossbench.cli import main
+from lossbench import interrupt
+
+
+def main() -> None:
+    """The command line; Ctrl-C is taken over before anything heavy is imported."""
+    interrupt.install()
+    from lossbench.cli import main as commands
+
+    commands(prog_name="lossbench")
+
 
 if __name__ == "__main__":
     main()

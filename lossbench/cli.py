@@ -116,13 +116,8 @@ def run(
         ranks.serve(plan.experiment.training)
         return
     launch.check_writable(runs, reports)
-    try:
-        launch.run(plan, store, workers=workers, retry_failed=retry_failed)
-        write_report(plan.experiment.name, runs, reports)
-    except KeyboardInterrupt:
-        click.echo(f"\nStopped. What had finished is kept in {runs}; the same command goes on from there.", err=True)
-        sys.stderr.flush()
-        os._exit(130)  # workers end with this process
+    launch.run(plan, store, workers=workers, retry_failed=retry_failed)
+    write_report(plan.experiment.name, runs, reports)
 
 
 @main.command()

@@ -77,6 +77,8 @@ class ProcessExecutor(Executor):
 
     def _attend(self, slot: int) -> None:
         """Serve calls with one worker process after another."""
+        if hasattr(signal, "pthread_sigmask"):  # Ctrl-C is the driver's business: workers are born deaf to it
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         connection: Connection | None = None
         while (entry := self._calls.get()) is not None:
             future, call = entry
@@ -111,7 +113,7 @@ class ProcessExecutor(Executor):
 def _serve(connection: Connection) -> None:
     """A worker's life: receive a call, run it, send what came of it; end with the driver."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # read when the first call imports torch
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, daemon=True).start()
     while True:
         try:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TaskID,
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from lossbench import interrupt
 from lossbench.sweep import Job, Record, objective
 
 PLAIN_EVERY_S = 10.0
@@ -44,6 +45,7 @@ class Board:
         """Start drawing."""
         if self._live:
             self._live.start()
+            interrupt.before_stopping(self._live.stop)
         return self
 
     def __exit__(self, *_: object) -> None:

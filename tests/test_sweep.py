@@ -16,7 +16,7 @@ import optuna
 import pytest
 
 from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
-from lossbench import launch, load_results
+from lossbench import interrupt, launch, load_results
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.spec import SpecError
 from lossbench.store import Store
@@ -255,7 +255,7 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=300):
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited too long"
@@ -302,7 +302,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_loses_nothing(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: len(list((tmp_path / "runs").glob("*/result.json"))) >= 2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
@@ -310,6 +310,20 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_loses_nothing(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert all(path.read_bytes() == content for path, content in before.items())
     assert json.loads((tmp_path / "runs/experiments/ablation.json").read_text())["name"] == "ablation"
+
+
+@pytest.mark.parametrize("command", [["run", str(ABLATION), "--dry-run"], ["list"]])
+def test_ctrl_c_while_it_plans_is_one_line_too(tmp_path, command):
+    """Whatever code it meets: here a plugin file, which the parent's Ctrl-C reaches and which swallows exceptions."""
+    plugin = tmp_path / "stop.py"
+    plugin.write_text(
+        "import os, signal, time\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
+        "except BaseException:\n    pass\n"
+    )
+    command = [sys.executable, "-m", "lossbench", *command, "--plugin", str(plugin)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{interrupt.LINE}\n")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, monkeypatch):

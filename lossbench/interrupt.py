@@ -1,0 +1,37 @@
+"""Ctrl-C at any moment: one line about how to go on, and exit status 130.
+
+The handler ends the process on the spot, because an exception may be swallowed by whatever code it meets. Nothing is
+lost: every file is written whole or not at all, and workers end with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+LINE = "Stopped. What had finished is kept; the same command goes on from there."
+_cleanups: list[Callable[[], None]] = []
+
+
+def install() -> None:
+    """Take over Ctrl-C in this process."""
+    signal.signal(signal.SIGINT, _stop)
+
+
+def before_stopping(cleanup: Callable[[], None]) -> None:
+    """Call `cleanup` before the line is printed, such as to give a terminal back as it was."""
+    _cleanups.append(cleanup)
+
+
+def _stop(*_: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the impatient press it twice
+    for cleanup in _cleanups:
+        with contextlib.suppress(Exception):
+            cleanup()
+    with contextlib.suppress(OSError):
+        echo = "\n" if os.isatty(2) else ""  # the terminal shows ^C
+        os.write(2, f"{echo}{LINE}\n".encode())
+    os._exit(130)
