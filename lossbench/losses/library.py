@@ -105,34 +105,35 @@ class ProxyNCALoss(losses.ProxyNCALoss):  # type: ignore[misc]
         return scores
 
 
-class EqualClassesLoss(nn.Module):
-    """A loss that needs a batch sorted by class with equally many samples of each.
+class NCALoss(losses.NCALoss):  # type: ignore[misc]
+    """The library's loss, which is NaN for a batch without positive pairs; here such a batch costs nothing."""
 
-    Classes with one sample in the batch are left out; of the others the first samples are taken, as many as the
-    smallest of them has. A batch without two samples of one class costs nothing.
+    def compute_loss(self, embeddings: Tensor, labels: Tensor, *rest: Any) -> dict[str, Any]:
+        """One value a sample that has a positive."""
+        if len(torch.unique(labels)) == len(labels):
+            return self.zero_losses()  # type: ignore[no-any-return]
+        return super().compute_loss(embeddings, labels, *rest)  # type: ignore[no-any-return]
+
+
+class SmoothAPLoss(losses.SmoothAPLoss):  # type: ignore[misc]
+    """One minus the average precision with sigmoids for steps, the mean over queries that have a positive.
+
+    With s_k the cosine of query and sample k, the rank of j among a set is 1 + sum over its k != j of
+    sigmoid((s_k - s_j) / temperature); the precision at j is its rank among the query's class over its rank among all,
+    averaged over the class, the query itself included as in the authors' code. The library wants a batch sorted by
+    class and takes the number of samples of a class for the number of classes, so that it groups samples of
+    different classes wherever the two differ; this computes from the labels.
     """
 
-    def __init__(self, loss: Any) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Loss of a batch (B, D) with labels (B,)."""
-        kept = equal_classes(labels)
-        if not len(kept):
-            return embeddings.sum() * 0.0
-        value: Tensor = self.loss(embeddings[kept], labels[kept])
-        return value
-
-
-def equal_classes(labels: Tensor) -> Tensor:
-    """Indices that sort labels (B,) by class and keep equally many of each class that has at least two.
-
-    >>> equal_classes(torch.tensor([3, 1, 3, 1, 1, 2])).tolist()
-    [1, 3, 0, 2]
-    """
-    order = labels.argsort(stable=True)
-    _, counts = torch.unique_consecutive(labels[order], return_counts=True)
-    size = counts[counts > 1].min() if (counts > 1).any() else counts.new_zeros(())
-    place = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    return order[(place < size) & (counts > 1).repeat_interleave(counts)]
+    def compute_loss(self, embeddings: Tensor, labels: Tensor, *_: Any) -> dict[str, Any]:
+        """One value a query; O(B^3)."""
+        same = labels.unsqueeze(1) == labels
+        queries = (same.sum(1) > 1).nonzero().flatten()
+        if not len(queries):
+            return self.zero_losses()  # type: ignore[no-any-return]
+        scores, own = self.distance(embeddings)[queries], same[queries]
+        ahead = torch.sigmoid((scores.unsqueeze(1) - scores.unsqueeze(2)) / self.temperature)  # (Q, j, k)
+        ahead = ahead * (1 - torch.eye(len(labels), dtype=ahead.dtype, device=ahead.device))
+        precision = (1 + (ahead * own.unsqueeze(1)).sum(2)) / (1 + ahead.sum(2))
+        values = 1 - (precision * own).sum(1) / own.sum(1)
+        return {"ap_loss": {"losses": values, "indices": queries, "reduction_type": "element"}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 
 import pytest
 import torch
@@ -14,10 +15,10 @@ from lossbench.losses import tuplets
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
 from lossbench.losses.library import (
     DynamicSoftMarginLoss,
-    EqualClassesLoss,
     HistogramLoss,
     ProxyNCALoss,
     SafeCosine,
+    SmoothAPLoss,
 )
 from lossbench.losses.options import CrossBatchMemory
 from lossbench.recipes import make_recipe
@@ -172,12 +173,35 @@ def test_every_miner_trains(name, miner):
     assert points.grad.isfinite().all()
 
 
-def test_smooth_average_precision_sorts_the_batch_and_cuts_the_classes():
-    embeddings = batch(size=9)[0].float()
-    labels = torch.tensor([2, 0, 2, 0, 1, 2, 0, 3, 3])
-    kept = torch.tensor([1, 3, 0, 2, 7, 8])  # two of each class; the lone sample of class 1 is left out
-    expected = pml.SmoothAPLoss()(embeddings[kept], labels[kept])
-    assert EqualClassesLoss(pml.SmoothAPLoss())(embeddings, labels).item() == pytest.approx(expected.item())
+def test_smooth_average_precision_by_loops():
+    embeddings = batch(size=9)[0]
+    labels = torch.tensor([4, 0, 1, 1, 0, 2, 2, 2, 0])  # the first is alone in its class: ranked, but no query
+    cosines = torch.nn.functional.normalize(embeddings) @ torch.nn.functional.normalize(embeddings).T
+    losses = []
+    for i in range(9):
+        own = [j for j in range(9) if labels[j] == labels[i]]
+        if len(own) == 1:
+            continue
+        precisions = []
+        for j in own:
+            steps = {k: 1 / (1 + math.exp(-float(cosines[i, k] - cosines[i, j]) / 0.1)) for k in range(9) if k != j}
+            precisions.append((1 + sum(steps[k] for k in own if k != j)) / (1 + sum(steps.values())))
+        losses.append(1 - sum(precisions) / len(precisions))
+    assert len(losses) == 8
+    assert SmoothAPLoss(temperature=0.1)(embeddings, labels).item() == pytest.approx(sum(losses) / 8, rel=1e-9)
+
+
+def test_smooth_average_precision_is_the_librarys_where_that_groups_the_batch_rightly():
+    """With as many classes as samples of each, sorted by class."""
+    embeddings, labels = batch(size=9)[0].float(), torch.arange(9) // 3
+    expected = pml.SmoothAPLoss()(embeddings, labels)
+    assert SmoothAPLoss()(embeddings, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_neighborhood_components_without_a_pair_cost_nothing():
+    points = torch.randn(3, 4, requires_grad=True)
+    build(registry.find("loss", "nca"))(points, torch.arange(3)).backward()
+    assert not points.grad.any()
 
 
 def test_dynamic_soft_margin_trains_more_than_one_step_and_weighs_by_the_share_of_easier_triplets():

@@ -161,7 +161,7 @@ def n_pairs(problem: Problem, *, l2: float = 0.02) -> pml.NPairsLoss:
 )
 def nca(problem: Problem, *, softmax_scale: float = 9.0) -> pml.NCALoss:
     """Minus the log-probability of a neighbor of the own class, by squared distances on the sphere."""
-    from pytorch_metric_learning.losses import NCALoss
+    from lossbench.losses.library import NCALoss
 
     return NCALoss(softmax_scale=softmax_scale)
 

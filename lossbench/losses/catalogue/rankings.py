@@ -8,7 +8,6 @@ from lossbench.registry import Choice, Float, Int, Problem, loss
 
 if TYPE_CHECKING:
     from pytorch_metric_learning import losses as pml
-    from torch import nn
 
 
 @loss(
@@ -30,13 +29,11 @@ def fastap(problem: Problem, *, num_bins: int = 10) -> pml.FastAPLoss:
     sampler="balanced",
     source="arXiv:2007.12163",
 )
-def smoothap(problem: Problem, *, temperature: float = 0.01) -> nn.Module:
-    """Average precision with sigmoids in place of steps; the batch is sorted by class and cut to equal classes."""
-    from pytorch_metric_learning.losses import SmoothAPLoss
+def smoothap(problem: Problem, *, temperature: float = 0.01) -> pml.SmoothAPLoss:
+    """Average precision with sigmoids in place of steps."""
+    from lossbench.losses.library import SmoothAPLoss
 
-    from lossbench.losses.library import EqualClassesLoss
-
-    return EqualClassesLoss(SmoothAPLoss(temperature=temperature))
+    return SmoothAPLoss(temperature=temperature)
 
 
 @loss(
