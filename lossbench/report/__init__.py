@@ -41,19 +41,20 @@ def write(name: str, runs: Path, reports: Path) -> Iterator[str]:
     folder = Path(reports) / name
     for path, content in _files(material, evidence, document).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / path, content.encode())
+        write_whole(folder / path, content if isinstance(content, bytes) else content.encode())
     yield from _terminal(document)
     yield str(folder / "index.html")
 
 
-def _files(material: Material, evidence: Evidence, document: Document) -> dict[str, str]:
+def _files(material: Material, evidence: Evidence, document: Document) -> dict[str, str | bytes]:
     """Every file of a report by its path; the page comes last, when what it stands beside is there."""
     groups: list[tuple[str, Document | TaskReport]] = [
         ("all", document),
         *[(item.key, item) for item in document.tasks],
     ]
     pictures = [picture for _, group in groups for picture in group.pictures.values()]
-    files = {f"figures/{picture.name}.svg": standalone(picture.svg) for picture in pictures}
+    files: dict[str, str | bytes] = {f"figures/{picture.name}.svg": standalone(picture.svg) for picture in pictures}
+    files |= {f"figures/{item.key}-features.gif": item.animation for item in document.tasks if item.animation}
     for key, group in groups:
         for table in group.tables.values():
             files[f"tables/{key}-{table.name}.tex"] = latex.table(table)

@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossbench import __version__
-from lossbench.report import claims, drawing, malpractice, maps, overall, protocol, tables, timing, tuning
+from lossbench.report import (
+    claims,
+    drawing,
+    malpractice,
+    maps,
+    overall,
+    planes,
+    protocol,
+    pulls,
+    sweeping,
+    sweeps,
+    tables,
+    timing,
+    tuning,
+)
 from lossbench.report.cells import Table
 from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Picture
@@ -26,6 +40,7 @@ TABLES: Mapping[str, Maker] = {
     "equal_time": timing.table,
     "tuned": tables.tuned,
     "tuning_tax": tuning.tax,
+    "pulls": pulls.table,
     "malpractice": malpractice.table,
     "seeds": tables.seeds,
     "folds": tables.folds,
@@ -35,7 +50,7 @@ TABLES: Mapping[str, Maker] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
-    """One task: its answer, sentences, tables and pictures; `map_data` feeds the page's canvases."""
+    """One task: its answer, sentences, tables and pictures; `map_data` feeds the canvases, `animation` is a GIF."""
 
     task: str
     key: str
@@ -44,14 +59,15 @@ class TaskReport:
     tables: Mapping[str, Table]
     pictures: Mapping[str, Picture]
     map_data: Mapping[str, Any] | None
+    animation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A whole report.
 
-    `state` says in one sentence what is missing; empty for a complete one. `tables` and `pictures` are those of all
-    tasks together.
+    `state` says in one sentence what is missing; empty for a complete one. `tables`, `pictures` and `findings` are
+    those of all tasks together.
     """
 
     name: str
@@ -64,6 +80,7 @@ class Document:
     claims: tuple[claims.Answer, ...]
     tables: Mapping[str, Table]
     pictures: Mapping[str, Picture]
+    findings: tuple[Finding, ...]
     protocol: protocol.Protocol
 
 
@@ -83,7 +100,8 @@ def compose(material: Material, evidence: Evidence) -> Document:
         tasks=() if empty else tuple(_task(evidence, task) for task in material.tasks),
         claims=answered,
         tables={name: table for name, table in found.items() if table},
-        pictures=drawing.overall_pictures(together),
+        pictures=drawing.overall_pictures(together) | sweeping.noise_pictures(material),
+        findings=tuple(sweeps.noise_findings(evidence)),
         protocol=protocol.protocol(material),
     )
 
@@ -93,10 +111,11 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
         answer=answer(evidence, task),
-        findings=tuple(findings(evidence, task)),
+        findings=(*findings(evidence, task), *sweeps.findings(evidence, task), *pulls.findings(evidence, task)),
         tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
         pictures=drawing.pictures(evidence, task),
         map_data=maps.interactive(evidence.material, task),
+        animation=planes.animation(evidence.material, task),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossbench.report import figures, formats, maps, panels, timing, tuning
+from lossbench.report import figures, formats, maps, panels, planes, sweeping, timing, tuning
 from lossbench.report.evidence import EQUIVALENCE, Evidence, summary
 from lossbench.report.figures import Bar, Line, Picture, Strip
 from lossbench.report.material import PRIMARY, VALIDATION, Material
@@ -28,6 +28,8 @@ def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
     found = {
         "headline": _headline(evidence, task, look, key),
         "forest": _forest(evidence, task, look, key),
+        "sweeps": sweeping.picture(material, task, f"{key}-sweeps", look),
+        "features": planes.picture(material, task, f"{key}-features"),
         "map": maps.small_multiples(material, task, f"{key}-map"),
         "histograms": _histograms(material, task, key),
         "loss": _curve(material, task, look, f"{key}-loss", "loss", "training loss", log=True),

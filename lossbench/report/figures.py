@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lossbench.report import formats
@@ -148,6 +150,16 @@ def curves(
     axes.set_ylabel(ylabel)
     ends = ", ".join(f"{line.name} {formats.significant(_last(line.mean))}" for line in lines)
     return done(figure, name, f"{task}: {title}", f"{title} by {xlabel}; at the end: {ends}.")
+
+
+def dots(axes: Any, points: np.ndarray, color: str, *, size: float = 2.0, alpha: float = 0.6) -> None:
+    """Points as strokes of no length with round ends: a tenth of the SVG that as many markers make."""
+    vertices = np.repeat(points, 2, axis=0)
+    codes = np.tile([Outline.MOVETO, Outline.LINETO], len(points))
+    if len(points):
+        outline = Outline(vertices, codes)
+        outline.should_simplify = False
+        axes.add_patch(PathPatch(outline, fill=False, edgecolor=color, linewidth=size, capstyle="round", alpha=alpha))
 
 
 def plain_log(axis: Any) -> None:

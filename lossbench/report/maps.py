@@ -7,6 +7,7 @@ test embeddings. The run is the one with the median score, so that no map flatte
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lossbench.report import formats
-from lossbench.report.figures import WIDTH, Picture
+from lossbench.report.figures import WIDTH, Picture, dots
 from lossbench.report.material import PRIMARY, Material
 from lossbench.report.palette import CLASS_COLORS
 from lossbench.report.svg import CARD, FAINT, INK, render, styled
 
 MAX_CLASSES = 12
+DRAWN = 1200  # samples in a printed map: more only cover each other
 RESOLUTION = 65_535
 
 
@@ -31,6 +33,7 @@ class EmbeddingMap:
         points: (N, 2) of the shown classes; `labels` (N,) their classes.
         centers: (C, 2) means of all test samples of the shown classes, in the order of `classes`.
         epochs: (epochs + 1, n, 2) of the samples that were kept for every epoch; empty where none were.
+        epoch_centers: (epochs + 1, C, 2) of the loss's own centers of the shown classes; empty where none were kept.
         explained: share of the variance on the two axes; NaN where the embedding has two dimensions itself.
     """
 
@@ -44,6 +47,7 @@ class EmbeddingMap:
     centers: np.ndarray
     epochs: np.ndarray
     epoch_labels: np.ndarray
+    epoch_centers: np.ndarray
     chosen_epoch: int
     explained: float
     total_classes: int
@@ -85,8 +89,9 @@ def embedding_map(material: Material, task: str, recipe: str, *, sphere: bool = 
     row = rows[rows["run_id"] == run].iloc[0]
     labels, embeddings = arrays["labels"], arrays["embeddings"].astype(np.float64)
     history = arrays.get("epochs.embeddings", np.empty((0, 0, embeddings.shape[1]))).astype(np.float64)
+    moving = _own_centers(task, arrays, len(np.unique(labels)))
     if sphere:
-        embeddings, history = _unit(embeddings), _unit(history)
+        embeddings, history, moving = _unit(embeddings), _unit(history), _unit(moving)
     classes = shown_classes(labels)
     origin, axes, explained = plane(embeddings)
     flat = (embeddings - origin) @ axes
@@ -104,10 +109,17 @@ def embedding_map(material: Material, task: str, recipe: str, *, sphere: bool = 
         centers=np.array([flat[labels == name].mean(axis=0) for name in classes]),
         epochs=(history[:, followed] - origin) @ axes if history.size else np.empty((0, 0, 2)),
         epoch_labels=labels[index][followed],
+        epoch_centers=(moving[:, classes] - origin) @ axes if moving.size else np.empty((0, 0, 2)),
         chosen_epoch=int(row["best_epoch"]),
         explained=explained,
         total_classes=len(np.unique(labels)),
     )
+
+
+def _own_centers(task: str, arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
+    """Centers (epochs + 1, C, D) where one stands for each class that the map shows: not for unseen classes."""
+    found = arrays.get("epochs.centers", np.empty((0, 0, 0))).astype(np.float64)
+    return found if task.split("/")[1] == "closed-set" and found.shape[1] == classes else np.empty((0, 0, 0))
 
 
 def found_maps(material: Material, task: str, *, sphere: bool = False) -> list[EmbeddingMap]:
@@ -183,7 +195,7 @@ def _packed(raw: EmbeddingMap, sphere: EmbeddingMap) -> dict[str, Any]:
 
 def _coordinates(item: EmbeddingMap) -> dict[str, Any]:
     """Points, centers and epochs on one square scale, as little-endian unsigned 16-bit pairs."""
-    everything = np.concatenate([item.points, item.epochs.reshape(-1, 2)])
+    everything = np.concatenate([item.points, item.epochs.reshape(-1, 2), item.epoch_centers.reshape(-1, 2)])
     everything = everything[np.isfinite(everything).all(axis=1)]
     low, high = everything.min(axis=0), everything.max(axis=0)
     middle, half = (low + high) / 2, max(float((high - low).max()) / 2, 1e-12) * 1.06
@@ -192,7 +204,12 @@ def _coordinates(item: EmbeddingMap) -> dict[str, Any]:
         scaled = (np.nan_to_num(points) - middle) / half * 0.5 + 0.5
         return base64.b64encode((scaled.clip(0, 1) * RESOLUTION).round().astype("<u2").tobytes()).decode()
 
-    return {"points": pack(item.points), "centers": pack(item.centers), "epochs": [pack(each) for each in item.epochs]}
+    return {
+        "points": pack(item.points),
+        "centers": pack(item.centers),
+        "epochs": [pack(each) for each in item.epochs],
+        "epochCenters": [pack(each) for each in item.epoch_centers],
+    }
 
 
 def _unit(points: np.ndarray) -> np.ndarray:
@@ -204,7 +221,7 @@ def _draw(axes: Any, item: EmbeddingMap) -> None:
     for index, name in enumerate(item.classes):
         color = CLASS_COLORS[index % len(CLASS_COLORS)]
         own = item.points[item.labels == name]
-        axes.plot(own[:, 0], own[:, 1], "o", markersize=2.4, color=color, alpha=0.6, markeredgewidth=0)
+        dots(axes, own[:: -(-len(item.points) // DRAWN)], color, size=2.4)
     for index, (name, center) in enumerate(zip(item.classes, item.centers, strict=True)):
         color = CLASS_COLORS[index % len(CLASS_COLORS)]
         axes.text(*center, str(name), fontsize=6.5, fontweight="bold", color=INK, ha="center", va="center",

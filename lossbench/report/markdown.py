@@ -8,6 +8,7 @@ from lossbench.report.cells import Table
 from lossbench.report.claims import sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.figures import Picture
+from lossbench.report.findings import Finding
 
 _ESCAPES = str.maketrans(
     {
@@ -26,6 +27,8 @@ _ESCAPES = str.maketrans(
     }
 )
 _SECTIONS = (
+    ("Parameter sweeps", ("sweeps",), ()),
+    ("Pull of the centers", (), ("pulls",)),
     ("Distances within and between classes", ("histograms",), ("distances_sphere", "distances_raw")),
     ("Training", ("loss", "validation"), ()),
     ("Cost and equal time", ("cost", "time"), ("cost", "equal_time")),
@@ -73,10 +76,20 @@ def _lines(document: Document) -> Iterator[str]:
         yield "## All data sets\n"
         yield from _pictures(document.pictures, ("ranks", "profiles"))
         yield from table(document.tables["overall"])
+    if document.findings or "noise" in document.pictures:
+        yield "## Wrong labels\n"
+        yield from _pictures(document.pictures, ("noise",))
+        yield from _findings(document.findings)
     if any("map" in item.pictures for item in document.tasks):
         yield "## Embedding maps\n"
         for item in document.tasks:
             yield from _pictures(item.pictures, ("map",))
+    if any("features" in item.pictures for item in document.tasks):
+        yield "## Features of training and test\n"
+        for item in document.tasks:
+            yield from _pictures(item.pictures, ("features",))
+            if item.animation:
+                yield f"![Test features of {escape(item.task)} by epoch](figures/{item.key}-features.gif)\n"
     for title, pictures, tables in _SECTIONS:
         if any(name in item.tables for item in document.tasks for name in tables) or any(
             name in item.pictures for item in document.tasks for name in pictures
@@ -97,12 +110,16 @@ def _answer(item: TaskReport) -> Iterator[str]:
         yield f"> {escape(caveat)}\n"
     yield from _pictures(item.pictures, ("headline",))
     yield from _tables(item, ("ranking",))
-    for finding in item.findings:
+    yield from _findings(item.findings)
+    yield from _pictures(item.pictures, ("forest",))
+    yield from _tables(item, ("effects", "quality"))
+
+
+def _findings(found: Sequence[Finding]) -> Iterator[str]:
+    for finding in found:
         tag = "" if finding.confirmatory else " (exploratory)"
         yield f"- **{escape(finding.question)}**{tag} {escape(finding.text)}"
     yield ""
-    yield from _pictures(item.pictures, ("forest",))
-    yield from _tables(item, ("effects", "quality"))
 
 
 def _claims(document: Document) -> Iterator[str]:

@@ -102,13 +102,27 @@
     slider.max = epochs + 1;
     slider.value = epochs + 1;
     slider.closest("label").hidden = epochs < 1;
-    slider.addEventListener("input", () => {
+    const show = () => {
       const value = Number(slider.value);
       state.epoch = value > epochs ? null : value;
       output.textContent = state.epoch === null ? "chosen" : state.epoch === 0 ? "0 (untrained)" : String(state.epoch);
       slider.setAttribute("aria-valuetext", output.textContent);
       redraw();
+    };
+    // Play goes through the epochs from the first and stops at the chosen one; moving the slider stops it too.
+    const play = box.querySelector("[data-play]");
+    let clock = null;
+    const stop = () => { clearInterval(clock); clock = null; play.textContent = "Play"; play.setAttribute("aria-pressed", "false"); };
+    const step = () => { slider.value = Number(slider.value) + 1; show(); if (Number(slider.value) > epochs) stop(); };
+    play.hidden = epochs < 1;
+    play.addEventListener("click", () => {
+      if (clock !== null) return stop();
+      if (Number(slider.value) > epochs) { slider.value = 0; show(); }
+      play.textContent = "Pause";
+      play.setAttribute("aria-pressed", "true");
+      clock = setInterval(step, Math.max(150, Math.min(700, 6000 / (epochs + 1))));
     });
+    slider.addEventListener("input", () => { stop(); show(); });
     box.querySelectorAll("[type=radio]").forEach((radio) => radio.addEventListener("change", () => { state.space = radio.value; redraw(); }));
     const buttons = data.classes.map((label) => {
       const button = document.createElement("button");
@@ -141,12 +155,14 @@
       points: lazily(() => decode(space.points)),
       centers: lazily(() => decode(space.centers)),
       epochs: space.epochs.map((text) => lazily(() => decode(text))),
+      epochCenters: space.epochCenters.map((text) => lazily(() => decode(text))),
     }]));
     const current = () => {
       const space = spaces[state.space];
       if (state.epoch === null) return { points: space.points(), labels: map.labels, centers: space.centers() };
-      const frame = space.epochs[Math.min(state.epoch, space.epochs.length - 1)];
-      return frame ? { points: frame(), labels: map.followed, centers: [] } : { points: [], labels: [], centers: [] };
+      const epoch = Math.min(state.epoch, space.epochs.length - 1), centers = space.epochCenters[epoch];
+      if (epoch < 0) return { points: [], labels: [], centers: [] };
+      return { points: space.epochs[epoch](), labels: map.followed, centers: centers ? centers() : [] };
     };
     const draw = () => {
       const width = canvas.clientWidth, ratio = devicePixelRatio || 1;
