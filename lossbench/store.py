@@ -197,7 +197,10 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
     groups = ["param.", "train.", "val.", "test.", "cost."]
     found = {group: sorted(name for name in table.columns if name.startswith(group)) for group in groups}
     middle = [name for name in ("best_epoch", "diverged_epoch") if name in table.columns]
-    lead = [*(name for name in table.columns if name == "fold"), *found.pop("param.")]
+    lead = found.pop("param.")
+    if "fold" in table:
+        lead.insert(0, "fold")
+        table = table.astype({"fold": "Int64"})
     table = table[ROW_COLUMNS + lead + middle + [name for group in found.values() for name in group]]
     return table.sort_values(ROW_COLUMNS, ignore_index=True)
 

@@ -23,14 +23,15 @@ def values(material: Material, task: str, recipe: str, metric: str) -> dict[int,
 
 
 def epochs_to_95(material: Material, task: str, recipe: str) -> dict[int, float]:
-    """The first epoch whose validation MAP@R is at 95 % of the last epoch's, for each final run."""
-    found = {}
+    """The first epoch whose validation MAP@R is at 95 % of the last epoch's, for each seed; its mean over folds."""
+    found: dict[int, list[float]] = {}
     for seed, run in zip(*(material.rows(task, recipe)[name] for name in ("seed", "run_id")), strict=True):
         curve = [math.nan if value is None else value for value in _curve(material, str(run))]
         known = [value for value in curve if value == value]
         if known:
-            found[int(seed)] = float(next(i for i, value in enumerate(curve) if value >= REACHED * known[-1]))
-    return found
+            epoch = next(i for i, value in enumerate(curve) if value >= REACHED * known[-1])
+            found.setdefault(int(seed), []).append(float(epoch))
+    return {seed: math.fsum(epochs) / len(epochs) for seed, epochs in found.items()}
 
 
 def probe_rounds(material: Material, task: str, recipe: str, metric: str) -> dict[int, float]:

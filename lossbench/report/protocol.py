@@ -60,6 +60,13 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     finals = sorted({int(row["seed"]) for row in material.plan["rows"] if row["role"] in ("final", "default")})
     tuning = sorted({int(row["seed"]) for row in material.plan["rows"] if row["role"] == "trial"})
     yield "seeds", f"tuning {_span(tuning)}; final {_span(finals)}"
+    for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
+        if listed.get("folds"):
+            span = _span(list(range(listed["folds"])))
+            yield (
+                f"folds of {task}",
+                f"{span}; a seed's score is its mean over them; tuning uses the split without folds",
+            )
     for task, found in material.plan["provenance"].items():
         images = material.plan.get("train_images", {}).get(task)
         size = f", {images:,} training images" if images else ""
