@@ -5,12 +5,17 @@ PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # More arguments for `lossbench run`: make ablation ARGS="--set budget.trials=2"
 ARGS ?=
+# Which experiment `report` and `publish` are about: make report NAME=omniglot
+NAME ?= ablation
+CHROMIUM ?= chromium
 
 BIN := .venv/bin
 DONE := .venv/.installed
 SMOKE := --set name=smoke --set budget.trials=2 --set budget.seeds=2 --set training.epochs=2
 
-.PHONY: setup ablation report smoke check test bench
+PUBLISHED := report.md index.html results.csv experiment.toml figures tables
+
+.PHONY: setup ablation report smoke check test bench publish picture
 
 setup: $(DONE)
 
@@ -27,7 +32,7 @@ ablation: $(DONE)
 	$(BIN)/lossbench run experiments/ablation.toml $(ARGS)
 
 report: $(DONE)
-	$(BIN)/lossbench report ablation
+	$(BIN)/lossbench report $(NAME)
 
 smoke: $(DONE)
 	$(BIN)/lossbench run experiments/ablation.toml $(SMOKE) $(ARGS)
@@ -41,3 +46,16 @@ test: $(DONE)
 
 bench: $(DONE)
 	$(BIN)/python -m benchmarks
+
+# A report that is kept in git: reports/NAME -> reports/reference/NAME
+publish:
+	rm -rf reports/reference/$(NAME) && mkdir -p reports/reference/$(NAME)
+	cp -R $(PUBLISHED:%=reports/$(NAME)/%) reports/reference/$(NAME)/
+
+# The picture in README.md: the first screen of the published report of the ablation
+picture: $(DONE)
+	mkdir -p docs/images
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,900 \
+		--screenshot=docs/images/report.png "file://$(CURDIR)/reports/reference/ablation/index.html" 2>/dev/null
+	$(BIN)/python -c "from PIL import Image; f = 'docs/images/report.png'; \
+		Image.open(f).convert('RGB').quantize(256, method=1).save(f, optimize=True)"

@@ -1,0 +1,70 @@
+"""The documentation is true: links lead somewhere, commands are accepted, every experiment is listed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lossbench.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "reports" / "README.md"])
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+SOON = {"losses.md", "scaling.md"}
+
+
+def blocks(page, language):
+    return [text for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_to_files_of_the_project(page):
+    links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists() and Path(link).name not in SOON] == []
+
+
+def test_every_shipped_experiment_stands_in_the_readme_and_every_published_report_in_its_list():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path.stem for path in ROOT.glob("experiments/*.toml") if f"[`{path.stem}`]" not in readme] == []
+    listed = (ROOT / "reports" / "README.md").read_text(encoding="utf-8")
+    published = [path.parent.name for path in ROOT.glob("reports/reference/*/report.md")]
+    assert [name for name in published if f"](reference/{name}/report.md)" not in listed] == []
+
+
+def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
+    """Each `lossbench run` as a dry run, with the README's own plugin and a folder of pictures."""
+    page = ROOT / "README.md"
+    monkeypatch.chdir(tmp_path)
+    plugin = next(text for text in blocks(page, "python") if "@loss(" in text)
+    (tmp_path / "my_circle.py").write_text(plugin, encoding="utf-8")
+    rng = np.random.default_rng(0)
+    for name in "abcdefghijkl":
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(16):
+            image = Image.fromarray(rng.integers(256, size=(8, 8), dtype=np.uint8))
+            image.save(tmp_path / "pictures" / name / f"{number}.png")
+    commands = [line for text in blocks(page, "sh") for line in text.splitlines() if line.startswith("lossbench run")]
+    assert len(commands) >= 5
+    for command in commands:
+        arguments = shlex.split(command, comments=True)[1:]
+        result = CliRunner().invoke(main, [*arguments, *(["--dry-run"] if "--dry-run" not in arguments else [])])
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+
+
+def test_the_commands_of_the_page_on_experiment_files_are_accepted(tmp_path, monkeypatch):
+    page = ROOT / "docs" / "experiment-file.md"
+    monkeypatch.chdir(tmp_path)
+    minimal = next(text for text in blocks(page, "toml") if text.startswith('name = "minimal"'))
+    (tmp_path / "minimal.toml").write_text(minimal, encoding="utf-8")
+    commands = [line for text in blocks(page, "sh") for line in text.splitlines() if "--dry-run" in line]
+    for command in ["lossbench run minimal.toml --dry-run", *commands]:
+        result = CliRunner().invoke(main, shlex.split(command, comments=True)[1:])
+        assert result.exit_code == 0, f"{command}\n{result.output}"
