@@ -24,7 +24,7 @@ def test_it_says_what_it_asks_how_long_it_takes_and_what_it_needs(path):
     head = path.read_text("utf-8").partition("\nname = ")[0]
     assert experiment.name == path.stem
     assert experiment.question.endswith("?")
-    assert re.search(r"(minutes|hours?) on two cores", head)
+    assert re.search(r"(minute|hour).* on two cores", head)
     for task in experiment.tasks:
         assert task.protocol in find("dataset", task.dataset).protocols
         if task.dataset in SOURCES:
