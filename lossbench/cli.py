@@ -174,6 +174,23 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
 
 
 @main.command()
+@click.argument("names", metavar="FILE_OR_NAME...", nargs=-1, required=True)
+@one_line_errors
+def check(names: tuple[str, ...]) -> None:
+    """Run the conformance suite on losses: plugin files or names; exit status 1 where one fails."""
+    from lossbench.conformance import check_loss, losses_of, table
+
+    failed = 0
+    for plugin in [plugin for name in names for plugin in losses_of(name)]:
+        findings = check_loss(plugin)
+        failed += sum(finding.status == "FAIL" for finding in findings)
+        click.echo(table(plugin, findings))
+    if failed:
+        click.echo(f"{failed} checks failed")
+        sys.exit(1)
+
+
+@main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @one_line_errors
 def score(file: Path) -> None:

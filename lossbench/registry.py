@@ -303,6 +303,11 @@ def names(kind: Kind) -> list[str]:
     return sorted(registered | {point.name for point in _entry_points(kind)})
 
 
+def registered_by(path: Path, kind: Kind) -> list[Plugin]:
+    """The plugins of a kind that a loaded file registered, in its order."""
+    return [plugin for plugin in _plugins.values() if plugin.kind == kind and plugin.file == path.resolve()]
+
+
 def load_file(path: Path) -> str:
     """Import a plugin file once and return the SHA-256 of its source.
 

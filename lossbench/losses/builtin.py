@@ -82,6 +82,7 @@ def center(problem: Problem, *, alpha: float = 0.5) -> CenterLoss:
     weight=Float(1e-4, 1.0, log=True, valid=(0.0, math.inf)),
     default_weight=0.003,
     source="https://github.com/ydwen/caffe-face",
+    deviations={"gradcheck": "by design: the solver gets the released layer's step of the centers, not a gradient"},
 )
 def center_caffe(problem: Problem) -> nn.Module:
     """Centre loss as the authors released it: the solver moves the centers; its lr takes the place of alpha."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pytorch_metric_learning import losses
 from pytorch_metric_learning.distances import CosineSimilarity
+from pytorch_metric_learning.regularizers import SparseCentersRegularizer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -71,8 +72,8 @@ class DynamicSoftMarginLoss(losses.DynamicSoftMarginLoss):  # type: ignore[misc]
 
     def _edges(self, data: Tensor) -> Tensor:
         """Where differences in [-2, 2] lie between the edges 0 to num_bins."""
-        edges: Tensor = ((data.detach() - self.min_val) / self.delta).clamp(0, self.num_bins)
-        return edges
+        edges: Tensor = (data.detach().to(self.hist_.dtype) - self.min_val) / self.delta
+        return edges.clamp(0, self.num_bins)
 
 
 class HistogramLoss(losses.HistogramLoss):  # type: ignore[misc]
@@ -96,6 +97,25 @@ class HistogramLoss(losses.HistogramLoss):  # type: ignore[misc]
         return {"loss": {"losses": value, "indices": None, "reduction_type": "already_reduced"}}
 
 
+class P2SGradLoss(losses.P2SGradLoss):  # type: ignore[misc]
+    """Mean over samples and classes of (cos theta_ij - [j = y_i])^2, with logits, from proxies of any length.
+
+    The library rescales the proxies to length one outside of the graph on every call, so that the gradient it takes is
+    not that of its value, and divides by the length of embeddings, zero included.
+    """
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Cosines (B, C)."""
+        return functional.normalize(embeddings) @ functional.normalize(self.weight, dim=0)
+
+    def compute_loss(self, embeddings: Tensor, labels: Tensor, *_: Any) -> dict[str, Any]:
+        """One value a batch."""
+        cosines = self.logits(embeddings)
+        wanted = functional.one_hot(labels, self.num_classes).to(cosines.dtype)
+        value = functional.mse_loss(cosines, wanted)
+        return {"loss": {"losses": value, "indices": None, "reduction_type": "already_reduced"}}
+
+
 class ProxyNCALoss(losses.ProxyNCALoss):  # type: ignore[misc]
     """The library's loss, whose `get_logits` are distances, with logits that are largest for the nearest proxy."""
 
@@ -103,6 +123,35 @@ class ProxyNCALoss(losses.ProxyNCALoss):  # type: ignore[misc]
         """Minus the scaled distances (B, C)."""
         scores: Tensor = -self.softmax_scale * self.distance(embeddings, self.proxies)
         return scores
+
+
+class WithinClassRegularizer(SparseCentersRegularizer):  # type: ignore[misc]
+    """SoftTriple's mean distance between the centers of one class, without the similarities of different classes.
+
+    The library computes them all, which costs the square of all centers.
+    """
+
+    def __init__(self, num_classes: int, centers_per_class: int) -> None:
+        self.shape = num_classes, centers_per_class
+        super().__init__(num_classes, centers_per_class)
+
+    def set_class_masks(self, num_classes: int, centers_per_class: int) -> None:
+        """Nothing: no mask over all centers is needed."""
+
+    def compute_loss(self, weights: Tensor) -> dict[str, Any]:
+        """sqrt(2 - 2 cos) of every pair of centers (C K, D) of one class, to be divided by twice their number."""
+        centers = functional.normalize(weights).view(*self.shape, -1)
+        first, second = torch.triu_indices(self.shape[1], self.shape[1], 1, device=weights.device)
+        cosines = (centers @ centers.transpose(1, 2))[:, first, second].flatten()
+        # The library's floor under the root.
+        small = torch.finfo(weights.dtype).tiny
+        distances = torch.sqrt(2.0 + small - torch.clamp(2.0 * cosines, max=2.0))
+        places = torch.arange(len(distances), device=weights.device)
+        return {
+            "loss": {
+                "losses": distances, "indices": places, "reduction_type": "element", "divisor": 2 * len(distances),
+            }
+        }  # fmt: skip
 
 
 class NCALoss(losses.NCALoss):  # type: ignore[misc]

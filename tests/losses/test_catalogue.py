@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 from pytorch_metric_learning import losses as pml
+from pytorch_metric_learning.regularizers import SparseCentersRegularizer
 
 from lossbench import registry
 from lossbench.losses import tuplets
@@ -16,9 +17,11 @@ from lossbench.losses.catalogue import NOT_IN_CATALOGUE
 from lossbench.losses.library import (
     DynamicSoftMarginLoss,
     HistogramLoss,
+    P2SGradLoss,
     ProxyNCALoss,
     SafeCosine,
     SmoothAPLoss,
+    WithinClassRegularizer,
 )
 from lossbench.losses.options import CrossBatchMemory
 from lossbench.recipes import make_recipe
@@ -215,6 +218,23 @@ def test_dynamic_soft_margin_trains_more_than_one_step_and_weighs_by_the_share_o
     for _ in range(2):
         loss(hard, labels).backward()  # a difference of +2 lies on the last edge
     assert loss.hist_.tolist() == [0.0, 0.0, 0.5, 0.0, 0.5]
+
+
+def test_p2sgrad_has_the_value_of_the_library():
+    ours, theirs = P2SGradLoss(4, 5), pml.P2SGradLoss(4, 5)
+    ours.load_state_dict(theirs.state_dict())
+    embeddings, labels = batch()
+    assert ours(embeddings.float(), labels).item() == pytest.approx(theirs(embeddings.float(), labels).item(), rel=1e-5)
+
+
+def test_the_regularizer_of_soft_triple_has_the_value_and_gradient_of_the_library():
+    weights = torch.randn(15, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, other = weights.clone().requires_grad_(), weights.clone().requires_grad_()
+    value, expected = WithinClassRegularizer(5, 3)(one), SparseCentersRegularizer(5, 3)(other)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_the_head_of_proxy_nca_prefers_the_nearest_proxy():

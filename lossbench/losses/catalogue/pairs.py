@@ -45,6 +45,7 @@ def angular(problem: Problem, *, alpha: float = 40.0, memory: int = 0) -> nn.Mod
     },
     sampler="balanced",
     source="arXiv:2002.10857",
+    deviations={"gradcheck": "by design: the weights of the pairs have no gradient"},
 )
 def circle(problem: Problem, *, m: float = 0.4, gamma: float = 80.0, memory: int = 0) -> nn.Module:
     """Every pair's cosine weighted by how far it is from its optimum."""
@@ -137,6 +138,7 @@ def ntxent(problem: Problem, *, temperature: float = 0.07) -> pml.NTXentLoss:
     space={"l2": Float(1e-4, 0.1, log=True, valid=(0.0, 1e3))},
     sampler="balanced",
     source="Sohn, NIPS 2016",
+    deviations={"permutation": "one pair is taken of each class: which one depends on the order"},
 )
 def n_pairs(problem: Problem, *, l2: float = 0.02) -> pml.NPairsLoss:
     """One pair a class, each anchor's positive against the others', by inner products with their length held small.
@@ -211,6 +213,7 @@ def generalized_lifted(
     },
     sampler="balanced",
     source="arXiv:1706.07567",
+    deviations={"permutation": "the miner draws negatives at random"},
 )
 def margin_(
     problem: Problem,
@@ -285,6 +288,7 @@ def intra_pair_variance(
     },
     sampler="balanced",
     source="doi:10.1109/ICCV.2019.00306",
+    deviations={"gradcheck": "by design: the weights of the triplets have no gradient"},
 )
 def dynamic_soft_margin(problem: Problem, *, num_bins: int = 512, momentum: float = 0.01) -> nn.Module:
     """Triplets weighted by the share of recent ones that were easier, kept in a running histogram."""

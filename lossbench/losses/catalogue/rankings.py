@@ -46,6 +46,7 @@ def smoothap(problem: Problem, *, temperature: float = 0.01) -> pml.SmoothAPLoss
     },
     sampler="balanced",
     source="arXiv:2102.04640",
+    deviations={"half precision": "the exponent of the library's sigmoid, up to 50, overflows float16"},
 )
 def pnp(
     problem: Problem, *, anneal: float = 0.01, alpha: float = 4.0, b: float = 2.0, variant: str = "Dq"
