@@ -207,7 +207,7 @@ def gradcheck(subject: Subject) -> str:
         torch.manual_seed(1)
         with torch.no_grad():
             for parameter, direction in zip(module.parameters(), directions or [], strict=False):
-                parameter += shift * direction
+                parameter.add_(direction, alpha=shift)
             return float(module(points, labels))
 
     module = copy.deepcopy(start)

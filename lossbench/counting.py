@@ -19,7 +19,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.elements = 0
+        self.elements: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -38,7 +38,7 @@ def elements_written(compute: Callable[[], Any]) -> int:
     """
     with _Counter() as counter:
         compute()
-    return counter.elements
+    return int(counter.elements)
 
 
 def _written(func: Any, args: Any, result: Any) -> int:
@@ -47,8 +47,12 @@ def _written(func: Any, args: Any, result: Any) -> int:
         return int(left.numel() * right.shape[-1])
     returned = [value.alias_info for value in func._schema.returns]
     if any(alias is not None and alias.is_write for alias in returned):
-        others = [part.numel() for part in tree_leaves(args)[1:] if isinstance(part, Tensor) and part.ndim]
-        return max(others, default=sum(part.numel() for part in tree_leaves(result) if isinstance(part, Tensor)))
+        others: list[int] = [part.numel() for part in tree_leaves(args)[1:] if isinstance(part, Tensor) and part.ndim]
+        return max(others, default=_size(result))
     if any(alias is not None for alias in returned):
         return 0
+    return _size(result)
+
+
+def _size(result: Any) -> int:
     return sum(math.prod(part.shape) for part in tree_leaves(result) if isinstance(part, Tensor))
