@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from lossbench.report import formats
@@ -24,7 +25,7 @@ from lossbench.report.svg import FAINT, INK, styled
 
 DRAWN = 600  # samples in a panel: more only cover each other
 Draw = Callable[[Any, np.ndarray, str], None]
-FRAME_MS, LAST_FRAME_MS = 700, 2500
+LONGEST_FRAME_MS, LAST_FRAME_MS, ALL_FRAMES_MS = 700, 2500, 7000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +114,9 @@ def _draw(task: str, name: str, found: Sequence[Plane]) -> Picture:
             points, labels = getattr(plane, kind), getattr(plane, f"{kind}_labels")
             limits = _limits([plane.train, plane.test])
             _panel(axes, points, labels, plane.chosen_centers, limits, edge=INK)
+            _scale(axes)
             accuracy = plane.figures[kind]
-            note = f"{'training' if kind == 'train' else 'test'}, {len(points):,} samples"
+            note = "training" if kind == "train" else "test"
             note += f", accuracy {formats.score(accuracy)}" if np.isfinite(accuracy) else ""
             axes.set_title(f"{plane.recipe if kind == 'train' else ''}\n", fontsize=8)
             axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=6.3, color=FAINT, va="bottom")
@@ -122,8 +124,9 @@ def _draw(task: str, name: str, found: Sequence[Plane]) -> Picture:
         row[1].set_title(f"intra/inter {ratio}\n", fontsize=7.5, fontweight="normal", loc="right")
         said.append(f"{plane.recipe}: test accuracy {formats.score(plane.figures['test'])}, intra/inter {ratio}")
     caption = (
-        "Features as they are, two-dimensional, of the run with the median score. White dots: the loss's own centers. "
-        f"At most {DRAWN} samples are drawn in a panel. Intra/inter: raw distances of test."
+        "Features as they are, two-dimensional, of the run with the median score; scales differ between recipes. "
+        f"White dots: the loss's own centers. At most {DRAWN} samples of a split are drawn; accuracy of the head and "
+        "intra/inter (raw, test) are those of the whole split."
     )
     alt = f"Training and test features with centers. {'; '.join(said)}."
     shown = done(figure, name, f"{task}: two-dimensional features", alt)
@@ -134,7 +137,7 @@ def _animate(found: Sequence[Plane]) -> bytes:
     frames = [_frame(found, epoch) for epoch in range(max(len(plane.history) for plane in found))]
     palette = frames[-1].quantize(colors=64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    durations = [FRAME_MS] * (len(small) - 1) + [LAST_FRAME_MS]
+    durations = [min(LONGEST_FRAME_MS, ALL_FRAMES_MS // len(small))] * (len(small) - 1) + [LAST_FRAME_MS]
     file = io.BytesIO()
     small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=True)
     return file.getvalue()
@@ -184,6 +187,13 @@ def _panel(
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(True)
+
+
+def _scale(axes: Any) -> None:
+    """A few ticks: how large features are is part of what the figure shows."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    axes.tick_params(labelsize=5.5, length=2, pad=1.5, labelcolor=FAINT)
 
 
 def _markers(axes: Any, points: np.ndarray, color: str) -> None:

@@ -69,7 +69,9 @@ def _draw(material: Material, task: str, name: str, found: Sequence[Sweep], look
                 means = ", ".join(f"{one.value:g}: {formats.score(one.mean)}" for one in drawn)
                 said.append(f"{sweep.title}, MAP@R at {means}")
         grid[-1, column].set_xlabel(sweep.parameter)
-    return done(figure, name, f"{task}: parameter sweeps", f"Sweeps of {'; '.join(said)}.")
+    shown = done(figure, name, f"{task}: parameter sweeps", f"Sweeps of {'; '.join(said)}.")
+    caption = "Dots: seeds. Diamonds and bands: means and 95 % intervals. Dashed, grey: the same of "
+    return replace(shown, caption=f"{caption}{material.reference}. A value of 0 stands a step left of a log scale.")
 
 
 def _line(axes: Any, drawn: Sequence[Point], places: Mapping[float, float], color: str) -> None:

@@ -126,7 +126,7 @@ def noise_findings(evidence: Evidence) -> Iterator[Finding]:
             for share, task in shares.items():
                 pair = _pair(evidence.primary[task], small, large)
                 if pair is not None and pair.verdict != "undecided":
-                    parts.append(f"with {formats.share(share)} wrong labels {words(pair)} ({effect_text(pair)})")
+                    parts.append(f"with {100 * share:g} % wrong labels {words(pair)} ({effect_text(pair)})")
             if parts:
                 yield Finding(
                     about=name,
@@ -170,7 +170,7 @@ def _fixed(entry: Any) -> dict[str, Any]:
 def _held(rest: Sequence[tuple[str, Any]], siblings: Sequence[dict[str, Any]]) -> str:
     """The parameters of `rest` that are not the same in all recipes of the rule."""
     varied = [(name, value) for name, value in rest if len({str(each.get(name)) for each in siblings}) > 1]
-    return ", ".join(f"{name} {formats.parameter(value)}" for name, value in varied)
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in varied)
 
 
 def _pair(comparison: Comparison | None, a: str, b: str) -> PairVerdict | None:

@@ -71,6 +71,10 @@ class Browser:
         """The value of a script's `return`."""
         return self._call("POST", f"{self.session}/execute/sync", {"script": script, "args": list(arguments)})
 
+    def run_async(self, script: str, *arguments: Any) -> Any:
+        """What a script hands to its last argument, a function."""
+        return self._call("POST", f"{self.session}/execute/async", {"script": script, "args": list(arguments)})
+
     def console(self) -> list[str]:
         """Warnings and errors since the last call."""
         entries = self._call("POST", f"{self.session}/se/log", {"type": "browser"})

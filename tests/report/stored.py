@@ -27,7 +27,7 @@ def plan(
         "experiment": {
             "name": "toy",
             "question": "Which of these?",
-            "tasks": [dict(zip(("dataset", "protocol"), task.split("/")[:2], strict=True)) for task in tasks],
+            "tasks": [_settings(task) for task in tasks],
             "backbone": "convnet",
             "embedding_dim": 4,
             "recipes": [{"name": name, "use": name} for name in recipes],
@@ -49,6 +49,13 @@ def plan(
         },
         "rows": [],
     }  # fmt: skip
+
+
+def _settings(task: str) -> dict[str, Any]:
+    """The table of an experiment file for `toy/closed-set` or `toy/closed-set/noise=0.1`."""
+    name, _, noise = task.partition("/noise=")
+    dataset, protocol = name.split("/")[:2]
+    return {"dataset": dataset, "protocol": protocol, "label_noise": float(noise) if noise else None}
 
 
 def fill(

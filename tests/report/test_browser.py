@@ -69,6 +69,20 @@ def test_the_slider_draws_another_epoch(desktop: Browser) -> None:
     assert desktop.run(script, 4) == ["chosen", True]
 
 
+def test_play_runs_through_the_epochs_and_pauses(desktop: Browser) -> None:
+    click = """
+        const box = document.querySelector('[data-atlas]'), button = box.querySelector('[data-play]');
+        button.click();
+        return [button.textContent, box.querySelector('output').textContent]"""
+    assert desktop.run(click) == ["Pause", "0 (untrained)"]
+    moved = """
+        const done = arguments[arguments.length - 1], output = document.querySelector('[data-atlas] output');
+        const look = () => output.textContent === "0 (untrained)" ? setTimeout(look, 50) : done(output.textContent);
+        look();"""
+    assert desktop.run_async(moved) == "1"
+    assert desktop.run(click)[0] == "Play"
+
+
 def test_a_class_can_be_picked_out(desktop: Browser) -> None:
     script = """
         const box = document.querySelector('[data-atlas]'), canvas = box.querySelector('canvas');
