@@ -160,6 +160,7 @@ def dots(axes: Any, points: np.ndarray, color: str, *, size: float = 2.0, alpha:
         outline = Outline(vertices, codes)
         outline.should_simplify = False
         axes.add_patch(PathPatch(outline, fill=False, edgecolor=color, linewidth=size, capstyle="round", alpha=alpha))
+        axes.autoscale_view()  # which a patch does not ask for
 
 
 def plain_log(axis: Any) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from report.stored import EPOCHS, TASK, fill
 
 from lossbench import report
-from lossbench.report import planes, pulls, sweeps
+from lossbench.report import maps, planes, pulls, sweeps
 from lossbench.report.evidence import Evidence
+from lossbench.report.figures import dots
 from lossbench.report.material import Material, gather
 from lossbench.store import Store
 
@@ -178,3 +180,13 @@ def test_other_dimensions_have_no_such_figure(tmp_path: Path) -> None:
     material = gather("toy", tmp_path)
     assert planes.picture(material, TASK, "f") is None
     assert planes.animation(material, TASK) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_maps_are_scaled_to_their_points(flat: Path) -> None:
+    axes = Figure().subplots()
+    dots(axes, np.array([[100.0, -30.0], [140.0, 10.0]]), "red")
+    assert axes.get_xlim() == pytest.approx((98, 142))
+    assert axes.get_ylim() == pytest.approx((-32, 12))
+    drawn = maps.small_multiples(gather("toy", flat / "runs"), TASK, "m")  # warns where a map has no room
+    assert drawn is not None
