@@ -122,12 +122,46 @@ def run(
 
 @main.command()
 @click.argument("name")
+@click.option("--watch", is_flag=True, help="Write it again whenever runs have come in, until all are there.")
 @RUNS
 @REPORTS
 @one_line_errors
-def report(name: str, runs: Path, reports: Path) -> None:
+def report(name: str, watch: bool, runs: Path, reports: Path) -> None:
     """Write the report of an experiment from its stored runs, complete or not."""
-    write_report(name, runs, reports)
+    if not watch:
+        write_report(name, runs, reports)
+        return
+    from lossbench.report import watch as keep_current
+
+    for line in keep_current(name, runs, reports):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@one_line_errors
+def diff(first: Path, second: Path) -> None:
+    """What changed from FIRST to SECOND, each a report or a runs folder: settings, and results with intervals."""
+    from lossbench.report.differing import diff as lines
+
+    for line in lines(first, second):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--task", help="One task only; default: every task.")
+@click.option("--recipe", help="This recipe instead of the winner.")
+@path_option("--out", default=Path("exports"), show_default=True, help="Where the files go.")
+@RUNS
+@one_line_errors
+def export(name: str, task: str | None, recipe: str | None, out: Path, runs: Path) -> None:
+    """Write embeddings and network of the winner of an experiment, its run with the median score."""
+    from lossbench.report.exporting import export as lines
+
+    for line in lines(name, runs, out, task=task, recipe=recipe):
+        click.echo(line)
 
 
 @main.command()
@@ -191,13 +225,23 @@ def check(names: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+@path_option("--reports", help="Write a report of them there; NAME.SEED.npz is one seed of NAME.")
 @one_line_errors
-def score(file: Path) -> None:
+def score(files: tuple[Path, ...], reports: Path | None) -> None:
     """Statistics and metrics of embeddings from elsewhere: FILE.npz with `embeddings` (N, D), `labels` (N,)."""
-    from lossbench.scoring import score_file
+    import tempfile
 
-    click.echo(score_file(file))
+    from lossbench import scoring
+
+    if reports is None:
+        for file in files:
+            if len(files) > 1:
+                click.echo(f"{file}:")
+            click.echo(scoring.score_file(file))
+        return
+    with tempfile.TemporaryDirectory() as runs:
+        write_report(scoring.store_scores(files, Path(runs)), Path(runs), reports)
 
 
 @main.group()

@@ -1,5 +1,7 @@
 """Seconds of training steps and of losses, measured one at a time and in turns: the only base of cost claims.
 
+On a CPU these are CPU seconds of one thread: the wall seconds of a machine that does nothing else.
+
 Recipes take turns on the same batches, a few steps each, in an order that rotates: whatever slows the machine for a
 while slows all of them, and the rounds are pairs as seeds are for scores.
 """
@@ -29,7 +31,7 @@ from lossbench.training import Model, autocast, combine, make_optimizer, to_inpu
 BACKBONE = ""  # the name of the step without any loss
 PARTS = ("forward_s", "loss_s", "backward_s", "optimizer_s")
 ROUNDS = 12
-SECONDS_A_TASK = 3.0  # about; at least three steps a round are taken, at most ten
+SECONDS_A_TASK = 3.0  # about; at least four steps a round are taken, at most ten
 SCALING_ROUNDS = 7
 SCALES: Mapping[str, tuple[int, ...]] = {
     "batch_size": (16, 32, 64, 128, 256, 512),
@@ -89,7 +91,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     seconds: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in steppers}
     warm = [_round(steppers, batches, 0, 2, failed) for _ in range(2)][-1]
     taken = sum(sum(parts) for parts in warm.values())
-    steps = max(3, min(10, int(SECONDS_A_TASK / ROUNDS / max(taken, 1e-6))))
+    steps = max(4, min(10, int(SECONDS_A_TASK / ROUNDS / max(taken, 1e-6))))
     for turn in range(ROUNDS):
         for name, parts in _round(steppers, batches, turn, steps, failed).items():
             for part, value in zip(PARTS, parts, strict=True):
@@ -210,9 +212,9 @@ def _timed_call(term: Term, problem: Problem, points: Tensor, labels: Tensor, de
 
 
 def _clock(device: str) -> Callable[[], float]:
-    """A clock that waits for the accelerator, where there is one."""
+    """CPU seconds, which other programs do not lengthen; with an accelerator wall seconds, once it is done."""
     if device == "cpu":
-        return time.perf_counter
+        return time.process_time
 
     def synchronized() -> float:
         torch.cuda.synchronize()

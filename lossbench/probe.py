@@ -11,7 +11,7 @@ from lossbench.plan import TUNING_SEED, Plan
 from lossbench.spec import SCHEMA, RunSpec, Task, Term, canonical
 from lossbench.store import Store
 
-VERSION = 1  # of the way in which the probe measures
+VERSION = 2  # of the way in which the probe measures
 
 
 def probe_specs(plan: Plan, store: Store, task: Task) -> dict[str, RunSpec]:
@@ -24,7 +24,13 @@ def probe_specs(plan: Plan, store: Store, task: Task) -> dict[str, RunSpec]:
         if row["role"] == "final" and (row["dataset"], row["protocol"]) == place
     }
     return {
-        recipe.name: plan.run_spec(task, recipe, chosen[recipe.name], seed=TUNING_SEED, final=False)
+        recipe.name: plan.run_spec(
+            task,
+            recipe,
+            {**recipe.defaults, **chosen[recipe.name]},  # an older plan may not know every parameter
+            seed=TUNING_SEED,
+            final=False,
+        )
         for recipe in plan.recipes
         if recipe.name in chosen
     }

@@ -1,16 +1,23 @@
-"""`lossbench score`: the figures of the protocol for embeddings from elsewhere."""
+"""`lossbench score`: the figures and statistics of the protocol for embeddings from elsewhere."""
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lossbench.evaluation import SPACES, score_split
 from lossbench.metrics.inputs import as_tensor
+from lossbench.spec import SCHEMA
+from lossbench.store import Store
 
 REQUIRED = ("embeddings", "labels")
+EXPERIMENT = "scores"
+TASK = {"dataset": "embeddings", "protocol": "open-set"}
 
 
 def score_file(path: Path) -> str:
@@ -22,16 +29,91 @@ def score_file(path: Path) -> str:
     Raises:
         ValueError: not such a file, or arrays that do not fit.
     """
-    arrays = _read(path)
-    embeddings, labels = as_tensor(arrays["embeddings"], "embeddings"), arrays["labels"]
-    if labels.dtype.kind in "US":
-        labels = np.unique(labels, return_inverse=True)[1]
-    several = len(np.unique(labels)) > 1
-    scores, _ = score_split(embeddings, as_tensor(labels, "labels"), verify=several)
+    scores, _ = _score(path)
     names = [name.removeprefix(f"{SPACES[0]}.") for name in scores if name.startswith(f"{SPACES[0]}.")]
     lines = [f"{'':<22}" + "".join(f"{space:>12}" for space in SPACES)]
     lines += [f"{name:<22}" + "".join(f"{scores[f'{space}.{name}']:>12.4f}" for space in SPACES) for name in names]
     return "\n".join(lines)
+
+
+def store_scores(paths: Sequence[Path], root: Path) -> str:
+    """Score files as the final runs of an experiment, so that a report can be made of them; return its name.
+
+    `NAME.npz` is seed 1 of the recipe NAME, `NAME.SEED.npz` the seed SEED: files of one seed are compared as a pair.
+
+    Raises:
+        ValueError: a file that cannot be scored, or two files of one recipe and seed.
+    """
+    store = Store(root)
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        recipe, seed = _recipe_and_seed(path)
+        if any((row["recipe"], row["seed"]) == (recipe, seed) for row in rows):
+            raise ValueError(f"{path}: there is another file of seed {seed} of {recipe!r}")
+        scores, arrays = _score(path)
+        run_id = hashlib.sha256(f"{recipe}/{seed}/".encode() + path.read_bytes()).hexdigest()[:16]
+        record = {"schema": SCHEMA, "run_id": run_id, "status": "ok", "metrics": {"test": scores}, "best_epoch": 0}
+        store.write(record, arrays=arrays)
+        rows.append(
+            {**TASK, "recipe": recipe, "role": "final", "trial": 0, "seed": seed, "run_id": run_id, "params": {}}
+        )
+    store.write_plan(_plan(rows))
+    return EXPERIMENT
+
+
+def _plan(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    seeds = len({row["seed"] for row in rows})
+    experiment = {
+        "name": EXPERIMENT,
+        "question": "Which of these embeddings separate their classes best?",
+        "tasks": [TASK],
+        "backbone": "from elsewhere",
+        "embedding_dim": "as given",
+        "recipes": [{"name": name, "use": name} for name in recipes],
+        "baselines": [],
+        "plugins": [],
+        "training": {},
+        "budget": {"trials": 0, "seeds": seeds},
+        "params": {},
+        "claims": [],
+    }
+    return {
+        "schema": SCHEMA,
+        "name": EXPERIMENT,
+        "experiment": experiment,
+        "recipes": [
+            {"name": name, "losses": [], "sampler": "", "searched": {}, "defaults": {}, "params": []}
+            for name in recipes
+        ],
+        "planned_runs": len(rows),
+        "train_images": {},
+        "provenance": {"/".join(TASK.values()): {"data": "from elsewhere", "code": "", "plugins": [], "libraries": []}},
+        "rows": rows,
+    }
+
+
+def _recipe_and_seed(path: Path) -> tuple[str, int]:
+    """`softmax.3.npz` is seed 3 of `softmax`; without a number it is seed 1.
+
+    >>> _recipe_and_seed(Path("a/softmax.3.npz")), _recipe_and_seed(Path("v1.5b.npz"))
+    (('softmax', 3), ('v1.5b', 1))
+    """
+    name, _, seed = path.name.removesuffix(".npz").rpartition(".")
+    return (name, int(seed)) if name and seed.isascii() and seed.isdigit() else (path.name.removesuffix(".npz"), 1)
+
+
+def _score(path: Path) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Figures, and the arrays that a report draws."""
+    arrays = _read(path)
+    embeddings, labels = as_tensor(arrays["embeddings"], "embeddings"), arrays["labels"]
+    names, dense = np.unique(labels, return_inverse=True)
+    if labels.dtype.kind in "US":
+        labels = dense
+    several = len(names) > 1
+    scores, drawn = score_split(embeddings, as_tensor(labels, "labels"), verify=several)
+    kept = {"embeddings": arrays["embeddings"], "labels": dense, "class_names": names.astype(str)}
+    return scores, drawn | kept
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

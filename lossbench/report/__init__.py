@@ -6,6 +6,7 @@ Nothing here imports torch, and nothing compares recipes in words but `verdict` 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,16 +19,38 @@ from lossbench.report.results import results
 from lossbench.report.svg import standalone
 from lossbench.store import write_whole
 
-__all__ = ["write"]
+__all__ = ["watch", "write"]
+WATCH_S = 2.0  # between two looks at the runs
+RELOAD_S = 10  # after which a page that is being kept current loads itself again
 
 
-def write(name: str, runs: Path, reports: Path) -> Iterator[str]:
+def watch(name: str, runs: Path, reports: Path) -> Iterator[str]:
+    """Write the report again whenever runs have come in; until all are there, the page loads itself again.
+
+    Yields:
+        One line a report, and the lines of the last one.
+    """
+    last = -1
+    while True:
+        material = gather(name, Path(runs))
+        if material.progress.complete:
+            yield from write(name, runs, reports)
+            return
+        if material.progress.finished != last:
+            last = material.progress.finished
+            *_, page = write(name, runs, reports, reload_s=RELOAD_S)
+            yield f"{last} of {material.progress.planned} runs: {page}"
+        time.sleep(WATCH_S)
+
+
+def write(name: str, runs: Path, reports: Path, *, reload_s: int | None = None) -> Iterator[str]:
     """Write the report of an experiment to `reports/<name>/`; yield the lines to print.
 
     Args:
         name: of an experiment whose plan is in `runs`; its runs may be incomplete.
         runs: the only thing that is read.
         reports: each file is written whole or not at all.
+        reload_s: the page loads itself again after so many seconds.
 
     Yields:
         The verdict of each task with its ranking; the last line is the path of the page.
@@ -39,14 +62,14 @@ def write(name: str, runs: Path, reports: Path) -> Iterator[str]:
     evidence = Evidence(material)
     document = compose(material, evidence)
     folder = Path(reports) / name
-    for path, content in _files(material, evidence, document).items():
+    for path, content in _files(material, evidence, document, reload_s).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / path, content if isinstance(content, bytes) else content.encode())
     yield from _terminal(document)
     yield str(folder / "index.html")
 
 
-def _files(material: Material, evidence: Evidence, document: Document) -> dict[str, str | bytes]:
+def _files(material: Material, evidence: Evidence, document: Document, reload_s: int | None) -> dict[str, str | bytes]:
     """Every file of a report by its path; the page comes last, when what it stands beside is there."""
     groups: list[tuple[str, Document | TaskReport]] = [
         ("all", document),
@@ -63,7 +86,7 @@ def _files(material: Material, evidence: Evidence, document: Document) -> dict[s
     files["results.csv"] = _csv(material)
     files["results.json"] = json.dumps(results(evidence, document), indent=1, allow_nan=False) + "\n"
     files["report.md"] = markdown.render(document)
-    files["index.html"] = page.render(document)
+    files["index.html"] = page.render(document, reload_s=reload_s)
     return files
 
 

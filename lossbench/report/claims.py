@@ -159,21 +159,28 @@ def table(found: Iterable[Answer]) -> Table:
 
 
 def sentence(check: Check) -> str:
-    """What was found, with its figures."""
-    first, second = check.claim["comparison"]
+    """What was found, with its figures: `Supported on digits/closed-set: ...`."""
+    where = f" on {check.task}" if check.task else ""
+    start = f"{check.verdict.capitalize()}{where}: {check.label}"
     if check.verdict == "unanswerable":
-        return f"{check.task}: {check.label}: {check.reason}." if check.task else f"{check.label}: {check.reason}."
-    other = f"the claimed {formats.significant(second)}" if isinstance(second, float) else f"{second}'s"
-    sides = formats.significant(check.first)
-    if not isinstance(second, float):
-        sides += f" against {formats.significant(check.second)}"
+        return f"{start}: {check.reason}."
+    first, second = check.claim["comparison"]
+    against = formats.significant(float(check.second))
+    other = against if isinstance(second, float) else f"{against} of {second}"
     found = f"{formats.signed_significant(check.mean)} {formats.interval_significant(check.low, check.high)}"
     tested = f", {formats.p_text(check.p_holm)}" if check.p_holm == check.p_holm else ""
     return (
-        f"{check.task}: {check.label} of {first} is {sides}; difference from {other} {found}{tested}. "
-        f"Claimed: {bounds(check.claim).removesuffix(' than').removesuffix(' of')}. {check.verdict.capitalize()}."
+        f"{start} is {formats.significant(check.first)} for {first}, against {other}: {found}{tested}. "
+        f"Claimed: {bounds(check.claim).removesuffix(' than').removesuffix(' of')}."
         + (f" {check.reason}." if check.reason else "")
     )
+
+
+def summary(found: Iterable[Answer]) -> str:
+    """How many claims came out how: `2 supported, 1 refuted, 3 undecided`."""
+    verdicts = [answer.verdict for answer in found]
+    order: tuple[Verdict, ...] = ("supported", "refuted", "undecided", "unanswerable")
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in order if verdict in verdicts)
 
 
 def _checks(material: Material, claim: Mapping[str, Any]) -> list[Check]:

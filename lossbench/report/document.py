@@ -9,7 +9,10 @@ from typing import Any
 from lossbench import __version__
 from lossbench.report import (
     claims,
+    costs,
     drawing,
+    gallery,
+    importance,
     malpractice,
     maps,
     overall,
@@ -36,11 +39,13 @@ TABLES: Mapping[str, Maker] = {
     "quality": tables.quality,
     "distances_sphere": lambda evidence, task: tables.distances(evidence, task, "sphere"),
     "distances_raw": lambda evidence, task: tables.distances(evidence, task, "euclidean"),
-    "cost": tables.cost,
+    "steps": costs.steps,
+    "cost": costs.runs,
     "equal_time": timing.table,
     "tuned": tables.tuned,
     "tuning_tax": tuning.tax,
     "pulls": pulls.table,
+    "importances": importance.table,
     "malpractice": malpractice.table,
     "seeds": tables.seeds,
     "folds": tables.folds,
@@ -58,6 +63,7 @@ class TaskReport:
     findings: tuple[Finding, ...]
     tables: Mapping[str, Table]
     pictures: Mapping[str, Picture]
+    galleries: tuple[gallery.Gallery, ...]
     map_data: Mapping[str, Any] | None
     animation: bytes | None = None
 
@@ -89,7 +95,9 @@ def compose(material: Material, evidence: Evidence) -> Document:
     empty = material.progress.finished == 0
     answered = () if empty else claims.answers(evidence)
     together = overall.Overall(material)
-    found = {"claims": claims.table(answered)} | ({"overall": overall.table(together)} if together.worthwhile else {})
+    found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
+        {"overall": overall.table(together)} if together.worthwhile else {}
+    )
     return Document(
         name=material.name,
         question=str(material.experiment.get("question", "")),
@@ -100,8 +108,8 @@ def compose(material: Material, evidence: Evidence) -> Document:
         tasks=() if empty else tuple(_task(evidence, task) for task in material.tasks),
         claims=answered,
         tables={name: table for name, table in found.items() if table},
-        pictures=drawing.overall_pictures(together) | sweeping.noise_pictures(material),
-        findings=tuple(sweeps.noise_findings(evidence)),
+        pictures={} if empty else drawing.overall_pictures(together) | sweeping.noise_pictures(material),
+        findings=() if empty else tuple(sweeps.noise_findings(evidence)),
         protocol=protocol.protocol(material),
     )
 
@@ -114,6 +122,7 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         findings=(*findings(evidence, task), *sweeps.findings(evidence, task), *pulls.findings(evidence, task)),
         tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
         pictures=drawing.pictures(evidence, task),
+        galleries=gallery.galleries(evidence.material, task),
         map_data=maps.interactive(evidence.material, task),
         animation=planes.animation(evidence.material, task),
     )

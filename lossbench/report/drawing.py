@@ -7,7 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossbench.report import figures, formats, maps, panels, planes, sweeping, timing, tuning
+from lossbench.report import (
+    costpanels,
+    costs,
+    derived,
+    figures,
+    landscape,
+    maps,
+    panels,
+    planes,
+    sweeping,
+    timing,
+    tuning,
+)
 from lossbench.report.evidence import EQUIVALENCE, Evidence, summary
 from lossbench.report.figures import Bar, Line, Picture, Strip
 from lossbench.report.material import PRIMARY, VALIDATION, Material
@@ -38,14 +50,19 @@ def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
         "surface": _surface(material, task, key),
         "time": _time(material, task, look, key),
         "cost": _cost(material, task, look, key),
+        "parts": _parts(material, task, key),
     }
     return {kind: picture for kind, picture in found.items() if picture is not None}
 
 
 def overall_pictures(overall: Overall) -> dict[str, Picture]:
-    """The figures of all tasks together; none for a single task."""
+    """The figures of all tasks together: how losses scale, and ranks and profiles of several data sets."""
+    found = {}
+    if measured := costs.scaling(overall.material):
+        grown = costpanels.scaling("all-scaling", measured, costs.SCALES)
+        found["scaling"] = replace(grown, caption=costs.scaling_note(overall.material))
     if not overall.worthwhile:
-        return {}
+        return found
     look = looks(overall.material.recipes)
     thresholds, profiles = overall.profiles()
     nothing = np.full(thresholds.shape, np.nan)
@@ -56,7 +73,7 @@ def overall_pictures(overall: Overall) -> dict[str, Picture]:
     profile = figures.curves(
         "all-profiles", "All data sets", lines, look, title=title, ylabel=title, xlabel="test MAP@R"
     )
-    return {
+    return found | {
         "ranks": panels.critical_difference(
             "all-ranks", overall.ranks, overall.groups, overall.critical_difference, look
         ),
@@ -181,23 +198,47 @@ def _surface(material: Material, task: str, key: str) -> Picture | None:
             continue
         points = list(trials[[*names, VALIDATION]].astype(float).itertuples(index=False, name=None))
         chosen = int(np.nanargmax(trials[VALIDATION].to_numpy(dtype=float)))
-        share = formats.share(tuning.forgiving(material, task, recipe))
-        note = f"{share} of the trials are within one standard error of the highest."
-        return replace(
-            panels.surface(f"{key}-surface", task, recipe, points, ("lambda", "alpha"), chosen), caption=note
-        )
+        found = landscape.landscape(material, task, recipe)
+        note = landscape.note(found) if found else "Too few trials for a surface."
+        drawn = panels.surface(f"{key}-surface", task, recipe, points, ("lambda", "alpha"), chosen, found)
+        return replace(drawn, caption=note)
     return None
 
 
 def _cost(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
-    points = {
-        recipe: (material.mean(task, recipe, "cost.train_wall_s"), material.mean(task, recipe, PRIMARY))
-        for recipe in material.recipes
+    """The front of quality against what a run took: wall and CPU seconds, memory."""
+    kinds = {
+        "wall seconds a run": ("cost.train_wall_s", 1.0),
+        "CPU seconds a run": ("cost.train_cpu_s", 1.0),
+        "peak memory, MiB": ("cost.peak_memory_bytes", costs.MEBIBYTE),
     }
-    points = {recipe: point for recipe, point in points.items() if np.isfinite(point).all()}
-    if not points:
+    found = {}
+    for label, (column, unit) in kinds.items():
+        points = {
+            recipe: (material.mean(task, recipe, column) / unit, material.mean(task, recipe, PRIMARY))
+            for recipe in material.recipes
+        }
+        found[label] = {recipe: point for recipe, point in points.items() if np.isfinite(point).all()}
+    found = {label: points for label, points in found.items() if points}
+    if not found:
         return None
-    return panels.scatter(f"{key}-cost", task, points, look, xlabel="training time of a run, s")
+    note = "Means of the final runs, which shared the machine: a description. The line joins the recipes that no other "
+    note += "one is both cheaper than and above."
+    return replace(costpanels.fronts(f"{key}-cost", task, found, look), caption=note)
+
+
+def _parts(material: Material, task: str, key: str) -> Picture | None:
+    """The parts of a training step as the cost probe measured them."""
+    comparison, probed = costs.probe_comparison(material, task), derived.probed(material, task)
+    if comparison is None:
+        return None
+    names = {standing.recipe: standing.recipe for standing in comparison.ranking} | {"backbone alone": derived.BACKBONE}
+    found = {
+        label: {part.removesuffix("_s"): float(np.median(probed[name][part])) for part in costs.PROBED}
+        for label, name in names.items()
+    }
+    note = "From the cost probe, medians over rounds. Backward holds that of the backbone and that of the loss."
+    return replace(costpanels.parts(f"{key}-parts", task, found), caption=note)
 
 
 def _histograms(material: Material, task: str, key: str) -> Picture | None:

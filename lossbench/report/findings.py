@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lossbench.report import formats
 from lossbench.report.evidence import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
 from lossbench.report.verdict import detectable_text, effect_text, listed
+from lossbench.statistics import Effect
 from lossbench.verdicts import Comparison, PairVerdict
 
 SCOPE = "at this tuned setting and class split"
@@ -143,6 +144,17 @@ def _other_space(evidence: Evidence, task: str) -> Iterator[Finding]:
     if reversed_:
         text = "The raw space reverses " + "; ".join(reversed_) + "."
     yield Finding(about=task, question="Does the raw space change the answer?", text=text, confirmatory=False)
+
+
+def verdict_word(effect: Effect, p: float, alpha: float) -> str:
+    """What a single paired test says of the first side: `higher`, `lower`, `identical`, or that nothing was shown."""
+    if effect.n < 2:
+        return "undecided"
+    if effect.identical:
+        return "identical"
+    if p < alpha:
+        return "higher" if effect.mean > 0 else "lower"
+    return "no difference shown"
 
 
 def _pair(comparison: Comparison | None, a: str, b: str) -> PairVerdict | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lossbench.report import formats
 from lossbench.report.material import VALIDATION, Material
 from lossbench.statistics import FloatArray
 
@@ -74,6 +75,16 @@ def landscape(material: Material, task: str, recipe: str) -> Landscape | None:
         low=float(np.quantile(shares, 0.025)),
         high=float(np.quantile(shares, 0.975)),
         trials=len(trials),
+    )
+
+
+def note(found: Landscape) -> str:
+    """How forgiving the recipe is, and what the surface rests on."""
+    return (
+        f"Points: trials; ring: chosen. Shade: a Gaussian process through {found.trials} trials, other parameters as "
+        f"chosen. {formats.share(found.share)} [{formats.share(found.low)}, {formats.share(found.high)}] of the "
+        f"searched area lies within one standard error of the final runs ({formats.score(found.tolerance, 4)}) of its "
+        "highest point. Exploratory."
     )
 
 

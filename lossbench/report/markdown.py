@@ -31,8 +31,8 @@ _SECTIONS = (
     ("Pull of the centers", (), ("pulls",)),
     ("Distances within and between classes", ("histograms",), ("distances_sphere", "distances_raw")),
     ("Training", ("loss", "validation"), ()),
-    ("Cost and equal time", ("cost", "time"), ("cost", "equal_time")),
-    ("Tuning", ("tuning", "surface"), ("tuned", "tuning_tax")),
+    ("Cost and equal time", ("parts", "cost", "time"), ("steps", "cost", "equal_time")),
+    ("Tuning", ("tuning", "surface"), ("tuned", "tuning_tax", "importances")),
     ("Under bad practice", (), ("malpractice",)),
     ("Every seed", (), ("seeds", "folds")),
 )
@@ -99,6 +99,10 @@ def _lines(document: Document) -> Iterator[str]:
                 yield f"### {escape(item.task)}\n"
                 yield from _pictures(item.pictures, pictures)
                 yield from _tables(item, tables)
+    if "scaling" in document.tables:
+        yield "## Scaling of the losses\n"
+        yield from _pictures(document.pictures, ("scaling",))
+        yield from table(document.tables["scaling"])
     yield from _protocol(document)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lossbench.report.claims import sentence
+from lossbench.report.claims import sentence, summary
 from lossbench.report.document import Document
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -19,6 +19,7 @@ SECTIONS = (
     ("claims", "Claims"),
     ("overall", "All data sets"),
     ("maps", "Maps"),
+    ("errors", "Mistakes"),
     ("distances", "Distances"),
     ("training", "Training"),
     ("cost", "Cost"),
@@ -28,7 +29,7 @@ SECTIONS = (
 )
 
 
-def render(document: Document) -> str:
+def render(document: Document, *, reload_s: int | None = None) -> str:
     """The report as one HTML file: styles, script, figures and data inside, nothing fetched."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -40,10 +41,14 @@ def render(document: Document) -> str:
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     missing = {name for name in ("claims", "overall") if name not in document.tables}
+    if not any(item.galleries for item in document.tasks):
+        missing.add("errors")
     return environment.get_template("index.html.jinja").render(
         document=document,
         sections=[section for section in SECTIONS if section[0] not in missing],
         check_sentence=sentence,
+        claims_summary=summary,
+        reload_s=reload_s,
         style=style,
         script=script,
         policy=content_policy(style, script),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from lossbench.report import formats
-from lossbench.report.figures import WIDTH, Picture, apart, done, frame, plain_log
+from lossbench.report.figures import WIDTH, Picture, done, frame, plain_log
+from lossbench.report.landscape import Landscape
 from lossbench.report.palette import Look
-from lossbench.report.svg import FAINT, INK, styled, tip
+from lossbench.report.svg import CARD, FAINT, INK, styled, tip
 
 GENUINE, IMPOSTOR = "#0f7ac0", "#e07b00"
 
@@ -36,12 +36,20 @@ def surface(
     points: Sequence[tuple[float, float, float]],
     labels: tuple[str, str],
     chosen: int,
+    found: Landscape | None,
 ) -> Picture:
-    """Trials of a recipe over two of its parameters, both on log axes, shaded by validation MAP@R."""
+    """Trials of a recipe over two of its parameters, both on log axes, on the surface through them if there is one."""
     figure, axes = frame(height=2.7)
     x, y, scores = (np.array(column, dtype=float) for column in zip(*points, strict=True))
     known = np.isfinite(scores)
-    drawn = axes.scatter(x[known], y[known], c=scores[known], cmap="viridis", s=52, edgecolors=FAINT, linewidths=0.6)
+    shades = found.mean if found else scores[known]
+    limits = {"vmin": float(shades.min()), "vmax": max(float(shades.max()), float(scores[known].max()))}
+    if found:
+        axes.contourf(*found.ticks, found.mean, levels=10, cmap="viridis", alpha=0.85, **limits)
+        inside = [float(found.mean.max()) - found.tolerance]
+        axes.contour(*found.ticks, found.mean, levels=inside, colors=[CARD], linewidths=1.4, linestyles="dashed")
+    drawn = axes.scatter(x[known], y[known], c=scores[known], cmap="viridis", s=46, edgecolors=CARD, linewidths=1.0,
+                         **limits)  # fmt: skip
     axes.plot(x[~known], y[~known], "x", color=FAINT, markersize=6)
     for across, up, score in points:
         (dot,) = axes.plot([across], [up], "o", markersize=8, alpha=0)
@@ -89,34 +97,6 @@ def histograms(name: str, task: str, found: Sequence[Histogram]) -> Picture:
     names = ", ".join(item.name for item in found)
     alt = f"Distributions of distances between samples of the same and of different classes for {names}."
     return done(figure, name, f"{task}: genuine and impostor distances", alt)
-
-
-@styled
-def scatter(
-    name: str, task: str, points: Mapping[str, tuple[float, float]], looks: Mapping[str, Look], *, xlabel: str
-) -> Picture:
-    """Quality against cost, a point for each recipe with its name at the side."""
-    figure, axes = frame(height=2.7)
-    for key, (x, y) in points.items():
-        (dot,) = axes.plot([x], [y], marker=looks[key].marker, color=looks[key].color, markersize=7, linestyle="none")
-        tip(dot, f"{key}: {formats.significant(x)}, {formats.score(y)}")
-    axes.margins(0.08, 0.12)
-    axes.grid(True)
-    _beside(axes, points, looks)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("test MAP@R, mean")
-    found = ", ".join(f"{key} {formats.significant(x)} s {formats.score(y)}" for key, (x, y) in points.items())
-    return done(figure, name, f"{task}: cost and quality", f"Seconds and MAP@R: {found}.")
-
-
-def _beside(axes: Any, points: Mapping[str, tuple[float, float]], looks: Mapping[str, Look]) -> None:
-    """Names in a column at the right, in the order of the points, so that none covers another."""
-    low, high = axes.get_ylim()
-    names = [key for key, (_, y) in points.items() if np.isfinite(y)]
-    places = apart(np.array([(points[key][1] - low) / (high - low) for key in names]), 0.085)
-    for key, place in zip(names, places, strict=True):
-        axes.text(1.02, place, key, transform=axes.transAxes, color=looks[key].color, fontsize=7.5, va="center",
-                  fontweight="bold")  # fmt: skip
 
 
 @styled

@@ -14,9 +14,7 @@ from lossbench.report.findings import verdict_cell
 from lossbench.report.material import PRIMARY, VALIDATION, Material
 from lossbench.verdicts import Comparison, PairVerdict
 
-PARTS = ("sampling", "forward", "loss", "backward", "optimizer", "evaluation")
 ARROWS = {1: "↑", -1: "↓", 0: ""}
-MEBIBYTE = 2**20
 
 
 def ranking(evidence: Evidence, task: str) -> Table:
@@ -96,29 +94,6 @@ def distances(evidence: Evidence, task: str, space: str) -> Table:
     )
     title = f"Distances within and between classes {where}, {task}"
     return _figures_table(evidence, task, f"distances-{space}", title, distance_figures(space), note)
-
-
-def cost(evidence: Evidence, task: str) -> Table:
-    """What a run of each recipe cost, and what its tuning did."""
-    material = evidence.material
-    columns = [
-        Column("recipe", numeric=False),
-        *[Column(part, "s a run") for part in PARTS],
-        Column("training", "s a run"),
-        Column("throughput", "images/s"),
-        Column("peak memory", "MiB"),
-        Column("tuples", "a step"),
-        Column("active", "share of tuples"),
-        Column("parameters", "in the loss"),
-        Column("tuning", "s, all trials"),
-        Column("trials"),
-    ]
-    rows = [_cost_row(material, task, name) for name in material.recipes if len(material.rows(task, name))]
-    notes = (
-        "Means over the final runs. These are wall times of runs that shared the machine: they describe, and "
-        "support no claim about which recipe is cheaper.",
-    )
-    return make_table("cost", f"Cost, {task}", columns, rows, notes=notes)
 
 
 def tuned(evidence: Evidence, task: str) -> Table:
@@ -292,31 +267,6 @@ def _figure_cell(evidence: Evidence, task: str, recipe: str, figure: Figure) -> 
     letters = comparison.letters.get(recipe, "") if comparison else ""
     text = formats.score(mean) if abs(mean) < 100 or math.isnan(mean) else formats.significant(mean)
     return Cell(f"{text} {letters}".rstrip(), mean)
-
-
-def _cost_row(material: Material, task: str, recipe: str) -> Row:
-    def mean(name: str) -> float:
-        return material.mean(task, recipe, f"cost.{name}")
-
-    trials = material.rows(task, recipe, "trial")
-    tuning = float(np.nansum(trials["cost.run_wall_s"])) if "cost.run_wall_s" in trials and len(trials) else math.nan
-    parts = [mean(f"{part}_s") for part in PARTS]
-    training, throughput, memory = mean("train_wall_s"), mean("images_per_s"), mean("peak_memory_bytes") / MEBIBYTE
-    tuples, active, parameters = mean("tuples_per_step"), mean("active_tuple_share"), mean("loss_parameters")
-    return Row(
-        (
-            Cell(recipe),
-            *[Cell(formats.score(value, 2), value) for value in parts],
-            Cell(formats.score(training, 2), training, "strong"),
-            Cell(formats.count(throughput), throughput),
-            Cell(formats.count(memory) if memory == memory else "not measured", memory),
-            Cell(formats.count(tuples) if tuples else formats.NONE, tuples),
-            Cell(formats.share(active), active),
-            Cell(formats.count(parameters), parameters),
-            Cell(formats.score(tuning, 1), tuning),
-            Cell(str(len(trials)), float(len(trials))),
-        )
-    )
 
 
 def _tuned_row(material: Material, task: str, recipe: str, names: list[str]) -> Row | None:

@@ -1,0 +1,155 @@
+"""`lossbench diff A B`: what changed between two reports or runs folders, in the specification and in the results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lossbench.report import formats
+from lossbench.report.cells import Cell, Column, Row, make_table, plain
+from lossbench.report.findings import verdict_word
+from lossbench.report.material import PRIMARY
+from lossbench.statistics import Effect, paired_effect
+from lossbench.store import Store, StoreError, load_results
+from lossbench.verdicts import holm
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side: the resolved experiment with its provenance, and one row a run."""
+
+    place: Path
+    settings: Mapping[str, str]
+    table: pd.DataFrame
+    answers: Mapping[str, str]
+
+
+def diff(first: Path, second: Path) -> Iterator[str]:
+    """Lines: changed settings, changed answers, and the paired effect B - A of every recipe on every task.
+
+    Seeds pair the runs of a recipe: the same seed starts from the same initial weights. Holm corrects over all rows.
+
+    Raises:
+        StoreError: a side is neither a report nor a runs folder with one experiment.
+    """
+    a, b = read_side(first), read_side(second)
+    yield f"A: {a.place}"
+    yield f"B: {b.place}"
+    yield ""
+    yield from _settings(a.settings, b.settings)
+    yield ""
+    yield from _answers(a.answers, b.answers)
+    yield from _results(a.table, b.table)
+
+
+def read_side(place: Path) -> Side:
+    """A report folder, its `results.json`, a plan file `RUNS/experiments/NAME.json`, or a runs folder."""
+    folder = place.parent if place.name == "results.json" else place
+    if (folder / "results.json").is_file():
+        found = json.loads((folder / "results.json").read_bytes())
+        settings = _flat(found["protocol"]["resolved"]) | dict(found["protocol"]["facts"])
+        answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
+        return Side(place=place, settings=settings, table=load_results(folder), answers=answers)
+    store, name = _store_and_name(place)
+    plan = store.read_plan(name)
+    settings = _flat(plan["experiment"]) | _flat(plan["provenance"], "provenance")
+    return Side(place=place, settings=settings, table=store.table(plan), answers={})
+
+
+def _store_and_name(place: Path) -> tuple[Store, str]:
+    if place.suffix == ".json" and place.parent.name == "experiments":
+        return Store(place.parent.parent), place.stem
+    plans = sorted((place / "experiments").glob("*.json"))
+    if len(plans) == 1:
+        return Store(place), plans[0].stem
+    if not plans:
+        raise StoreError(f"{place}: is neither a report nor a runs folder")
+    raise StoreError(f"{place}: holds {len(plans)} experiments; name one, as {plans[0]}")
+
+
+def _settings(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
+    changed = [name for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
+    yield f"Specification: {len(changed)} settings differ" if changed else "Specification: the same"
+    for name in changed:
+        yield f"  {name}: {a.get(name, 'absent')} -> {b.get(name, 'absent')}"
+
+
+def _answers(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
+    for task in [task for task in a if task in b and a[task] != b[task]]:
+        yield f"Answer on {task}:"
+        yield f"  A: {a[task]}"
+        yield f"  B: {b[task]}"
+        yield ""
+
+
+def _results(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
+    scores = _scores(a), _scores(b)
+    common = [key for key in scores[0] if key in scores[1]]
+    effects = {key: _effect(scores[0][key], scores[1][key]) for key in common}
+    adjusted = dict(zip(effects, holm([effect.p for effect in effects.values()]), strict=True))
+    columns = [
+        Column("task", numeric=False), Column("recipe", numeric=False), Column("role", numeric=False),
+        Column("A"), Column("B"), Column("B - A"), Column("95 % interval"), Column("p Holm"), Column("seeds"),
+        Column("B against A", numeric=False),
+    ]  # fmt: skip
+    rows = [
+        Row(
+            (
+                *[Cell(part) for part in key],
+                *[Cell(formats.score(_mean(side[key]), 4)) for side in scores],
+                Cell(formats.signed(effect.mean, 4)),
+                Cell(formats.interval(effect.low, effect.high, 4)),
+                Cell(formats.p_value(float(adjusted[key]))),
+                Cell(str(effect.n)),
+                Cell(verdict_word(effect, float(adjusted[key]), ALPHA)),
+            )
+        )
+        for key, effect in effects.items()
+    ]
+    only = [(name, [key for key in side if key not in other]) for name, side, other in
+            (("A", scores[0], scores[1]), ("B", scores[1], scores[0]))]  # fmt: skip
+    yield "Results, test MAP@R on the sphere:" if rows else "Results: no recipe is in both"
+    if rows:
+        yield from (f"  {line}" for line in plain(make_table("diff", "", columns, rows)))
+    for name, keys in only:
+        if keys:
+            yield f"Only in {name}: {', '.join(' '.join(key) for key in keys)}"
+
+
+def _scores(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, float]]:
+    """(task, recipe, role) to seed to score, of runs that score test."""
+    if PRIMARY not in table:
+        return {}
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    for row in table[table["role"] != "trial"].to_dict("records"):
+        key = (f"{row['dataset']}/{row['protocol']}", str(row["recipe"]), str(row["role"]))
+        found.setdefault(key, {})[int(row["seed"])] = float(row[PRIMARY])
+    return found
+
+
+def _effect(a: Mapping[int, float], b: Mapping[int, float]) -> Effect:
+    seeds = sorted(set(a) & set(b))
+    return paired_effect([b[seed] for seed in seeds], [a[seed] for seed in seeds])
+
+
+def _mean(scores: Mapping[int, float]) -> float:
+    known = [score for score in scores.values() if score == score]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def _flat(content: Any, place: str = "") -> dict[str, str]:
+    """Every leaf of nested tables by its path."""
+    if isinstance(content, Mapping):
+        return {
+            key: text
+            for name, value in content.items()
+            for key, text in _flat(value, f"{place}.{name}" if place else str(name)).items()
+        }
+    return {place: json.dumps(content)}

@@ -1,0 +1,132 @@
+"""Figures about tuning and cost: the front, the probe's step table, importances, the surface, the gallery."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from report.stored import TASK, fill
+
+from lossbench.report import costs, gallery, importance, landscape
+from lossbench.report.costpanels import front
+from lossbench.report.evidence import Evidence
+from lossbench.report.material import VALIDATION, Material, gather
+from lossbench.report.overall import Overall
+from lossbench.store import Store
+
+SCORES = {"softmax": [0.5, 0.51, 0.49], "triplet": [0.6, 0.62, 0.61]}
+SPACE = {
+    "lr": {"low": 1e-4, "high": 1e-1, "log": True},
+    "lambda": {"low": 1e-4, "high": 1.0, "log": True},
+    "alpha": {"low": 0.01, "high": 1.0, "log": True},
+}
+
+
+def with_trials(tmp_path: Path, score, *, count: int = 24) -> Material:
+    """An experiment whose recipe `softmax+center` was tuned; `score` maps unit coordinates (n, 3) to scores."""
+    fill(tmp_path, {"softmax": [0.5, 0.51, 0.49], "softmax+center": [0.6, 0.602, 0.598]})
+    material = gather("toy", tmp_path)
+    next(entry for entry in material.plan["recipes"] if entry["name"] == "softmax+center")["searched"] = SPACE
+    unit = np.random.default_rng(0).random((count, 3))
+    values = {
+        f"param.{name}": np.exp(np.log(found["low"]) + unit[:, i] * np.log(found["high"] / found["low"]))
+        for i, (name, found) in enumerate(SPACE.items())
+    }
+    rows = pd.DataFrame(values).assign(
+        task=TASK, recipe="softmax+center", role="trial", seed=0, trial=range(count), status="ok", run_id="x"
+    )
+    rows[VALIDATION] = score(unit)
+    table = pd.concat([material.table[material.table["role"] != "trial"], rows], ignore_index=True)
+    return Material(plan=material.plan, store=material.store, table=table, progress=material.progress)
+
+
+def test_the_parameter_that_decides_is_the_important_one(tmp_path: Path) -> None:
+    material = with_trials(tmp_path, lambda unit: 0.5 - (unit[:, 1] - 0.5) ** 2, count=60)
+    shares = importance.importances(material, TASK, "softmax+center")
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert max(shares, key=lambda name: shares[name]) == "lambda"
+    assert importance.importances(material, TASK, "softmax") == {}
+
+
+def test_a_flat_surface_is_forgiving_and_a_sharp_one_is_not(tmp_path: Path) -> None:
+    noise = 1e-4 * np.random.default_rng(1).normal(size=24)
+    flat = landscape.landscape(with_trials(tmp_path / "flat", lambda unit: 0.6 + noise), TASK, "softmax+center")
+    sharp = landscape.landscape(
+        with_trials(tmp_path / "sharp", lambda unit: 0.6 - 0.5 * (unit[:, 1] - 0.5) ** 2), TASK, "softmax+center"
+    )
+    assert flat is not None
+    assert sharp is not None
+    assert flat.share > 0.8 > 0.3 > sharp.share
+    assert sharp.low <= sharp.share <= sharp.high
+    lambdas = sharp.ticks[0]
+    best = lambdas[np.unravel_index(sharp.mean.argmax(), sharp.mean.shape)[1]]
+    assert 3e-3 < best < 3e-2, "the highest point is where the scores are highest: 0.01"
+
+
+def test_a_recipe_without_lambda_and_alpha_has_no_surface(tmp_path: Path) -> None:
+    assert landscape.landscape(with_trials(tmp_path, lambda unit: unit[:, 0]), TASK, "softmax") is None
+
+
+def test_the_front_holds_what_nothing_is_both_cheaper_than_and_above() -> None:
+    points = {
+        "a": (1.0, 0.5),
+        "dear and low": (4.0, 0.4),
+        "b": (2.0, 0.7),
+        "as dear, lower": (2.0, 0.6),
+        "c": (9.0, 0.71),
+    }
+    assert front(points) == ["a", "b", "c"]
+
+
+def test_the_step_table_ranks_by_the_probe_and_pairs_rounds(tmp_path: Path) -> None:
+    fill(tmp_path, SCORES)
+    noise = np.random.default_rng(0).normal(1.0, 0.01, 12)
+    part = {key: list(0.25 * noise) for key in ("forward_s", "loss_s", "backward_s", "optimizer_s")}
+    recipes = {
+        name: part | {"step_s": list(factor * noise)}
+        for name, factor in (("softmax", 1.1), ("triplet", 1.5), ("", 1.0))
+    }
+    tasks = {TASK: {"recipes": recipes, "rounds": 12, "steps": 4, "batch_size": 64, "classes": 3}}
+    Store(tmp_path).write_probe("toy", {"schema": 1, "experiment": "toy", "tasks": tasks})
+    table = costs.steps(Evidence(gather("toy", tmp_path)), TASK)
+    assert [row.cells[0].text for row in table.rows] == ["softmax", "triplet", "backbone alone"]
+    assert [row.cells[1].text for row in table.rows] == ["1.10", "1.50", "1.00"]
+    assert [row.cells[3].text for row in table.rows[:2]] == ["a", "b"], "shown to differ"
+
+
+def test_without_a_probe_there_is_no_step_table(tmp_path: Path) -> None:
+    fill(tmp_path, SCORES)
+    assert not costs.steps(Evidence(gather("toy", tmp_path)), TASK)
+
+
+def test_overall_figures_of_two_tasks(tmp_path: Path) -> None:
+    fill(tmp_path, SCORES | {"contrastive": [0.4, 0.41, 0.39]}, tasks=("toy/closed-set", "toy/open-set"))
+    found = Overall(gather("toy", tmp_path))
+    assert found.ranks == {"softmax": 2.0, "triplet": 1.0, "contrastive": 3.0}
+    assert found.improvements["triplet"].estimate == 1.0
+    assert found.improvements["contrastive"].estimate == 0.0
+    assert found.means["triplet"].estimate == pytest.approx(0.61, abs=0.005)
+    assert found.friedman is not None
+    assert found.friedman.statistic == pytest.approx(4.0), "12 n / (k (k + 1)) sum of (rank - 2)^2 = 2 * 2"
+
+
+def test_the_gallery_shows_each_pair_of_mistakes_once(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, 2, 1, 8, 8), dtype=np.uint8)
+    arrays = {
+        "errors.images": images,
+        "errors.labels": np.array([[0, 1], [1, 0], [2, 1]]),
+        "errors.distance": np.array([0.1, 0.1, 0.3]),
+        "class_names": np.array(["zero", "one", "<b>"]),
+    }
+    fill(tmp_path, SCORES)
+    material = gather("toy", tmp_path)
+    material._arrays[material.representative(TASK, "softmax")] = arrays
+    (found,) = gallery.galleries(material, TASK)
+    assert [(each.query_class, each.nearest_class) for each in found.mistakes] == [("zero", "one"), ("<b>", "one")]
+    encoded = found.mistakes[0].query.removeprefix("data:image/png;base64,")
+    assert np.array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(encoded)))), images[0, 0, 0])
