@@ -86,6 +86,11 @@ def main() -> None:
     default=None,
     help="Worker processes; 0 runs in this one. Default: one a core.",
 )
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Run on the nodes of this dask scheduler (tcp://HOST:8786); local:N starts N nodes here.",
+)
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and its estimated time; run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Run again what is stored as failed.")
@@ -96,6 +101,7 @@ def run(
     file: Path,
     overrides: tuple[str, ...],
     workers: int | None,
+    cluster: str | None,
     plugins: tuple[Path, ...],
     dry_run: bool,
     retry_failed: bool,
@@ -115,9 +121,40 @@ def run(
     if not ranks.is_first():
         ranks.serve(plan.experiment.training)
         return
+    if cluster is not None and workers is not None:
+        fail("--cluster: the nodes decide how many workers there are; leave --workers out")
     launch.check_writable(runs, reports)
-    launch.run(plan, store, workers=workers, retry_failed=retry_failed)
+    launch.run(plan, store, workers=workers, cluster=cluster, retry_failed=retry_failed)
     write_report(plan.experiment.name, runs, reports)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
+@one_line_errors
+def status(folder: Path) -> None:
+    """Say how far the experiments of a runs FOLDER are and who works on them."""
+    from lossbench.status import status as lines_of
+
+    for line in lines_of(folder):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("run_id")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), help="Largest difference, of a figure's size.  [default: 0.01]"
+)
+@RUNS
+@one_line_errors
+def replay(run_id: str, tolerance: float | None, runs: Path) -> None:
+    """Repeat a stored run and compare its figures; exit status 1 where they do not agree."""
+    from lossbench import launch
+
+    found = launch.replay(runs, run_id, tolerance)
+    for line in found.lines():
+        click.echo(line)
+    if not found.agrees:
+        sys.exit(1)
 
 
 @main.command()

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import io
 import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+from lossbench.cost import TimeLimitError
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+LOG_BYTES = 1 << 20  # of a worker's log before it starts anew; one older log is kept
+LAST_WORDS = 2000  # bytes of a worker's output that explain its death
 
 
 class WorkerDiedError(RuntimeError):
@@ -40,13 +49,29 @@ class ProcessExecutor(Executor):
 
     Unlike `ProcessPoolExecutor`, the death of a worker concerns its own call only: that future raises
     `WorkerDiedError`, a new worker takes the place, and every other call goes on.
+
+    Args:
+        limit_s: seconds after which a call's worker is killed and its future raises `TimeLimitError`; a worker that
+            hangs, in native code too, cannot keep its place.
+        preload: modules that a worker imports before its first call, outside of any limit.
+        environments: variables of each worker, for example the GPU it may see.
+        logs: folder for what workers print, a file of bounded size each; None: it is not kept.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        limit_s: float | None = None,
+        preload: Sequence[str] = (),
+        environments: Sequence[Mapping[str, str]] = (),
+        logs: Path | None = None,
+    ) -> None:
         self.workers = workers
+        self._limit_s, self._preload, self._environments, self._logs = limit_s, preload, environments, logs
         self._calls: queue.SimpleQueue[tuple[Future[Any], Any] | None] = queue.SimpleQueue()
         self._context = multiprocessing.get_context("spawn")
-        self._processes: dict[int, multiprocessing.process.BaseProcess] = {}
+        self._places: dict[int, _Worker] = {}
         self._closed = False
         self._threads = [threading.Thread(target=self._attend, args=(slot,), daemon=True) for slot in range(workers)]
         for thread in self._threads:
@@ -72,49 +97,137 @@ class ProcessExecutor(Executor):
         if wait:
             for thread in self._threads:
                 thread.join()
-        for process in list(self._processes.values()):
-            process.kill()
+        for worker in list(self._places.values()):
+            worker.process.kill()
+
+    def pids(self) -> list[int]:
+        """The worker processes that are alive."""
+        processes = [worker.process for worker in list(self._places.values())]
+        return sorted(process.pid for process in processes if process.pid and process.is_alive())
 
     def _attend(self, slot: int) -> None:
         """Serve calls with one worker process after another."""
-        if hasattr(signal, "pthread_sigmask"):  # Ctrl-C is the driver's business: workers are born deaf to it
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        connection: Connection | None = None
+        if hasattr(signal, "pthread_sigmask"):  # stopping is the driver's business: workers are born deaf to it
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        worker: _Worker | None = None
         while (entry := self._calls.get()) is not None:
             future, call = entry
             if not future.set_running_or_notify_cancel():
                 continue
-            if connection is None:
-                connection = self._start(slot)
             try:
-                connection.send(call)
-                succeeded, value = connection.recv()
-            except (EOFError, OSError):
-                process = self._processes[slot]
-                process.join()
-                connection = None
-                future.set_exception(WorkerDiedError(f"its worker died (exit code {process.exitcode})"))
+                worker = worker or self._start(slot)
+                succeeded, value = worker.run(call, self._limit_s)
+            except (WorkerDiedError, TimeLimitError) as error:
+                worker = None
+                future.set_exception(error)
             except Exception as error:  # the call could not be pickled
                 future.set_exception(error)
             else:
                 (future.set_result if succeeded else future.set_exception)(value)
-        if connection is not None:
-            connection.close()
+        if worker is not None:
+            worker.connection.close()
 
-    def _start(self, slot: int) -> Connection:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        process.start()
+    def _start(self, slot: int) -> _Worker:
+        environment = self._environments[slot] if self._environments else {}
+        log = None if self._logs is None else self._logs / f"worker-{slot}.log"
+        worker = _Worker(self._context, {**environment, **dict.fromkeys(THREAD_VARIABLES, "1")}, self._preload, log)
+        self._places[slot] = worker
+        worker.get_ready()
+        return worker
+
+
+class _Worker:
+    """A process and the driver's ends of its pipes: calls and answers, and what it prints."""
+
+    def __init__(self, context: Any, environment: Mapping[str, str], preload: Sequence[str], log: Path | None) -> None:
+        self.connection, theirs = context.Pipe()
+        printed, self._prints = context.Pipe(duplex=False)
+        self.process: BaseProcess = context.Process(
+            target=_serve, args=(theirs, self._prints, environment, preload), daemon=True
+        )
+        self.process.start()
         theirs.close()
-        self._processes[slot] = process
-        return ours
+        self._prints.close()
+        self._tail = b""
+        self._reader = threading.Thread(target=self._listen, args=(printed, log), daemon=True)
+        self._reader.start()
+
+    def get_ready(self) -> None:
+        """Wait until the process has started and imported what it was told to.
+
+        Raises:
+            WorkerDiedError: it ended instead.
+        """
+        self._receive()
+
+    def run(self, call: Any, limit_s: float | None) -> tuple[bool, Any]:
+        """Whether a call succeeded, and its result or exception.
+
+        Raises:
+            WorkerDiedError: the process ended before it answered.
+            TimeLimitError: it took longer than `limit_s` and was killed.
+        """
+        try:
+            self.connection.send(call)
+        except OSError as error:
+            raise self._death() from error
+        if not self.connection.poll(limit_s):
+            self.process.kill()
+            self.process.join()
+            raise TimeLimitError(f"gave no answer for {limit_s:g} s; its worker was killed")
+        answer: tuple[bool, Any] = self._receive()
+        return answer
+
+    def _receive(self) -> Any:
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+
+    def _death(self) -> WorkerDiedError:
+        self.process.join()
+        self._reader.join(timeout=1.0)
+        code = self.process.exitcode or 0
+        how = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
+        said = [line for line in self._tail.decode(errors="replace").splitlines() if line.strip()]
+        return WorkerDiedError(f"its worker died ({how})" + (f"; it last said: {said[-1][:200]}" if said else ""))
+
+    def _listen(self, printed: Connection, log: Path | None) -> None:
+        """Take whatever the process prints, so that it never waits for a reader, and keep a bounded part."""
+        with contextlib.suppress(OSError):
+            while data := os.read(printed.fileno(), 1 << 16):
+                self._tail = (self._tail + data)[-LAST_WORDS:]
+                if log is not None:
+                    with contextlib.suppress(OSError):  # a full disk must not stop the reading
+                        _append(log, data)
+        printed.close()
 
 
-def _serve(connection: Connection) -> None:
+def _append(log: Path, data: bytes) -> None:
+    """Write to a log; one that has grown to its size becomes the older one."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        file.write(data)
+        size = file.tell()
+    if size > LOG_BYTES:
+        log.replace(log.with_suffix(".old.log"))
+
+
+def _serve(connection: Connection, prints: Connection, environment: Mapping[str, str], preload: Sequence[str]) -> None:
     """A worker's life: receive a call, run it, send what came of it; end with the driver."""
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # read when the first call imports torch
+    os.environ.update(environment)  # read when torch is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform != "win32":
+        for stream in (1, 2):
+            os.dup2(prints.fileno(), stream)
+        for file in (sys.stdout, sys.stderr):  # whole lines at once, as the last ones may explain a death
+            if isinstance(file, io.TextIOWrapper):
+                file.reconfigure(line_buffering=True)
     threading.Thread(target=_end_with_driver, daemon=True).start()
+    for module in preload:
+        importlib.import_module(module)
+    connection.send(None)
     while True:
         try:
             fn, args, kwargs = connection.recv()

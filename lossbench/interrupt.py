@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: one line about how to go on, and exit status 130.
+"""Ctrl-C, or a scheduler's SIGTERM, at any moment: one line about how to go on, and exit status 130 or 143.
 
 The handler ends the process on the spot, because an exception may be swallowed by whatever code it meets. Nothing is
 lost: every file is written whole or not at all, and workers end with the process.
@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 LINE = "Stopped. What had finished is kept; the same command goes on from there."
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 _cleanups: list[Callable[[], None]] = []
 
 
 def install() -> None:
-    """Take over Ctrl-C in this process."""
-    signal.signal(signal.SIGINT, _stop)
+    """Take over Ctrl-C and SIGTERM in this process."""
+    for number in STOPPING:
+        signal.signal(number, _stop)
 
 
 def before_stopping(cleanup: Callable[[], None]) -> None:
@@ -26,12 +28,13 @@ def before_stopping(cleanup: Callable[[], None]) -> None:
     _cleanups.append(cleanup)
 
 
-def _stop(*_: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the impatient press it twice
+def _stop(number: int, _: Any) -> None:
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)  # the impatient press it twice
     for cleanup in _cleanups:
         with contextlib.suppress(Exception):
             cleanup()
     with contextlib.suppress(OSError):
         echo = "\n" if os.isatty(2) else ""  # the terminal shows ^C
         os.write(2, f"{echo}{LINE}\n".encode())
-    os._exit(130)
+    os._exit(128 + number)

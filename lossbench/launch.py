@@ -7,21 +7,28 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 from lossbench import ranks
+from lossbench.driver import Note, driving
 from lossbench.executors import ProcessExecutor, SerialExecutor
 from lossbench.parsing import read_experiment
 from lossbench.plan import Plan, make_plan
 from lossbench.probe import run_probe, run_scaling
 from lossbench.progress import Board, duration
-from lossbench.spec import SpecError, nearest
+from lossbench.replay import TOLERANCE, Replay, spec_of, stored_run
+from lossbench.replay import replay as replay_run
+from lossbench.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_runs, stale_reasons
 
 # Seconds of a run, for an estimate before anything ran: measured once on a two-core machine with `convnet`.
 RUN_S, IMAGE_S, PIXEL_S = 0.2, 2.0e-5, 1.0e-7
 TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5}  # how many times as long an image takes there
+
+PRELOAD = ("lossbench.execution",)  # what a worker imports before its first run
+GRACE_S = 60.0  # a run may take this much longer than its limit, to load its data, before its worker is killed
 
 
 def prepare(file: Path, overrides: Sequence[str], plugin_files: Sequence[Path]) -> Plan:
@@ -50,23 +57,54 @@ def _shipped_folders() -> list[Path]:
     return [folder for folder in (package / "experiments", package.parent / "experiments") if folder.is_dir()]
 
 
-def run(plan: Plan, store: Store, *, workers: int | None, retry_failed: bool = False) -> None:
-    """Run what is missing, on one worker process a core unless told otherwise; 0 runs in this process."""
-    with Board() as board, _executor(plan, workers) as executor:
-        Sweep(plan, store, executor, board, retry_failed=retry_failed).run()
+def run(
+    plan: Plan, store: Store, *, workers: int | None, cluster: str | None = None, retry_failed: bool = False
+) -> None:
+    """Run what is missing, on as many worker processes as `worker_count` has it unless told otherwise.
+
+    Args:
+        workers: worker processes on this machine; 0 runs in this process.
+        cluster: address of a dask scheduler, or `local:N`; the runs happen on its nodes.
+
+    Raises:
+        BusyError: another process is writing to the runs folder.
+        ClusterError: there is no such cluster.
+    """
+    experiment = plan.experiment
+    with (
+        driving(store.root, experiment.name) as note,
+        Board() as board,
+        _executor(experiment, workers, cluster, store.root / "logs") as executor,
+    ):
+        beat = partial(_beat, note, executor)
+        Sweep(plan, store, executor, board, retry_failed=retry_failed, beat=beat).run()
         if ranks.started() == 1:  # the probe measures the steps of one process
             _probe(plan, store, executor, board)
 
 
+def _beat(note: Note, executor: Executor) -> None:
+    note.write(executor.pids() if isinstance(executor, ProcessExecutor) else [])
+
+
 @contextlib.contextmanager
-def _executor(plan: Plan, workers: int | None) -> Iterator[Executor]:
+def _executor(experiment: Experiment, workers: int | None, cluster: str | None, logs: Path) -> Iterator[Executor]:
     """Where the runs happen, for as long as the block lasts."""
     if ranks.started() > 1:
-        with ranks.drive(plan.experiment.training) as together:
+        with ranks.drive(experiment.training) as together:
             yield together
         return
-    count = available_cores() if workers is None else workers
-    executor = ProcessExecutor(count) if count else SerialExecutor()
+    limit_s = experiment.training.time_limit_s
+    limit_s = None if limit_s is None else limit_s + GRACE_S
+    executor: Executor
+    if cluster is not None:
+        from lossbench.cluster import ClusterExecutor
+
+        executor = ClusterExecutor(cluster, resources=experiment.resources, limit_s=limit_s)
+    elif count := worker_count(experiment, workers):
+        environments = _environments(experiment, count)
+        executor = ProcessExecutor(count, limit_s=limit_s, preload=PRELOAD, environments=environments, logs=logs)
+    else:
+        executor = SerialExecutor()
     try:
         yield executor
     finally:
@@ -94,6 +132,22 @@ def _probe(plan: Plan, store: Store, executor: Executor, board: Board) -> None:
         board.message(f"no cost probe: {error}")
 
 
+def replay(runs: Path, run_id: str, tolerance: float | None) -> Replay:
+    """Repeat a stored run on a worker process as it was run, and compare.
+
+    Raises:
+        StoreError: no such run.
+        SpecError: it was a run on several processes, which `torchrun` would have to start.
+    """
+    record = stored_run(Store(runs), run_id)
+    ranks.check(spec_of(record).training)
+    executor = ProcessExecutor(1, preload=PRELOAD)
+    try:
+        return replay_run(record, executor, tolerance=TOLERANCE if tolerance is None else tolerance)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
 def check_writable(*folders: Path) -> None:
     """Make the folders and see that files can be written there; leave nothing behind where one cannot.
 
@@ -117,7 +171,7 @@ def check_writable(*folders: Path) -> None:
 def describe(plan: Plan, store: Store, workers: int | None) -> str:
     """What a run would do and about how long it would take. Nothing is run or written."""
     experiment = plan.experiment
-    count = (available_cores() if workers is None else workers) or 1
+    count = worker_count(experiment, workers) or 1
     lines = [f"{experiment.name}: {experiment.question}".rstrip(": ")]
     for task in experiment.tasks:
         folds = f", final runs on {task.folds} folds" if task.folds else ""
@@ -133,6 +187,39 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
     if stale := stale_reasons(plan, store):
         lines.append(f"{len(stale)} stored runs would be repeated")
     return "\n".join(lines)
+
+
+def worker_count(experiment: Experiment, asked: int | None) -> int:
+    """Worker processes: as asked for, else as many runs as cores and GPUs hold by the experiment's resources."""
+    if asked is not None:
+        return asked
+    resources = experiment.resources
+    fitting = available_cores() / resources.cpus
+    if experiment.training.device == "cuda" and resources.gpus:
+        fitting = min(fitting, len(_gpus()) / resources.gpus)
+    return max(1, int(fitting))
+
+
+def _environments(experiment: Experiment, count: int) -> list[dict[str, str]]:
+    """Which GPU each worker may see; nothing where runs do not say what they take of one."""
+    share = experiment.resources.gpus
+    if experiment.training.device != "cuda" or not share:
+        return []
+    gpus, whole = _gpus(), max(1, round(share))
+    first = [int(slot * share) for slot in range(count)]
+    return [
+        {"CUDA_VISIBLE_DEVICES": ",".join(gpus[(place + extra) % len(gpus)] for extra in range(whole))}
+        for place in first
+    ]
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES writes them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def available_cores() -> int:

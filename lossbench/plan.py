@@ -95,20 +95,25 @@ class Plan:
         return specs
 
     def provenance(self, task: Task, losses: Iterable[Plugin], backbone: str) -> Provenance:
-        """What a run depends on beside its settings; only plugins that it uses are part of it."""
-        modules = [*losses, registry.find("backbone", backbone)]
-        used = [
-            *modules,
-            registry.find("dataset", task.dataset.partition(":")[0]),
-            *(registry.find("metric", name) for name in registry.names("metric")),
-        ]
-        foreign = {f"{plugin.kind} {plugin.name}": plugin.digest for plugin in used if not plugin.builtin}
-        return Provenance(
-            data=self.checksums[task],
-            code=code_digest(modules),
-            plugins=tuple(sorted(foreign.items())),
-            libraries=library_versions(),
-        )
+        """What a run of this plan depends on beside its settings."""
+        return provenance_of(task, losses, backbone, self.checksums[task])
+
+
+def provenance_of(task: Task, losses: Iterable[Plugin], backbone: str, checksum: str) -> Provenance:
+    """What a run depends on beside its settings; only plugins that it uses are part of it."""
+    modules = [*losses, registry.find("backbone", backbone)]
+    used = [
+        *modules,
+        registry.find("dataset", task.dataset.partition(":")[0]),
+        *(registry.find("metric", name) for name in registry.names("metric")),
+    ]
+    foreign = {f"{plugin.kind} {plugin.name}": plugin.digest for plugin in used if not plugin.builtin}
+    return Provenance(
+        data=checksum,
+        code=code_digest(modules),
+        plugins=tuple(sorted(foreign.items())),
+        libraries=library_versions(),
+    )
 
 
 def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path] = ()) -> Plan:

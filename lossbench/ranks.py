@@ -64,6 +64,7 @@ def serve(training: Training) -> None:
     from lossbench.execution import execute
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and torchrun's way to end the others
     with parallel.group(training.device):
         while (content := parallel.from_first(None)) is not None:
             execute(from_json(content))

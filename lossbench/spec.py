@@ -185,6 +185,18 @@ class Claim(Table):
         return effect
 
 
+class Resources(Table):
+    """What one run takes of the machine it runs on; no part of what the run is.
+
+    Attributes:
+        cpus: cores. A run computes on one thread; more leave room for what its libraries start.
+        gpus: share of a GPU, 0.25 for four runs on one; above 1, whole GPUs.
+    """
+
+    cpus: Annotated[Number, Field(gt=0, le=4096)] = 1.0
+    gpus: Annotated[Number, Field(ge=0, le=1024)] = 0.0
+
+
 class Experiment(Table):
     """The experiment file."""
 
@@ -198,6 +210,7 @@ class Experiment(Table):
     plugins: tuple[str, ...] = ()
     training: Training = Training()
     budget: Budget = Budget()
+    resources: Resources = Resources()
     params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
 

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import pandas as pd
 from lossbench.spec import SCHEMA, canonical
 
 ROW_COLUMNS = ["experiment", "dataset", "protocol", "recipe", "role", "trial", "seed", "run_id", "status"]
+KEPT_RECORDS = 1024  # in memory
 METRIC_GROUPS = ("train", "val", "test")
 
 
@@ -39,22 +41,25 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._cache: dict[str, dict[str, Any]] = {}
+        self.damaged: set[str] = set()  # runs whose files were read and are not as they were written
+        self._cache: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def folder(self, run_id: str) -> Path:
         """Where a run's files lie."""
         return self.root / run_id
 
     def read(self, run_id: str) -> dict[str, Any] | None:
-        """The record of a finished run; None where there is none or it does not match its checksum."""
+        """The record of a finished run; None where there is none or where it is `damaged`."""
         if run_id not in self._cache:
             try:
-                record = json.loads((self.folder(run_id) / "result.json").read_bytes())
-            except (OSError, ValueError):
+                content = (self.folder(run_id) / "result.json").read_bytes()
+            except OSError:
                 return None
-            if not _intact(record, run_id):
+            record = _parsed(content, run_id)
+            if record is None or not self._has_files(record):
+                self.damaged.add(run_id)
                 return None
-            self._cache[run_id] = record
+            self._keep(record)
         return self._cache[run_id]
 
     def write(
@@ -68,24 +73,49 @@ class Store:
         """Store one run; `result.json` comes last, so that a run is there whole or not at all."""
         folder = self.folder(record["run_id"])
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*"):  # half-written, by a process that was killed
+            left.unlink()
+        files: dict[str, bytes] = {}
         if arrays:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes the names for flags
-            write_whole(folder / "embeddings.npz", buffer.getvalue())
+            files["embeddings.npz"] = buffer.getvalue()
         if audit:
-            write_whole(folder / "audit.json", _dump(audit))
+            files["audit.json"] = _dump(audit)
         if checkpoint is not None:
-            write_whole(folder / "model.pt", checkpoint)
-        content = _plain(record)
+            files["model.pt"] = checkpoint
+        for name, stored in files.items():
+            write_whole(folder / name, stored)
+        content = _plain({**record, "files": {name: _described(stored) for name, stored in files.items()}})
         write_whole(folder / "result.json", _dump({**content, "sha256": _checksum(content)}))
-        self._cache[record["run_id"]] = content
+        self.damaged.discard(record["run_id"])
+        self._keep(content)
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        """Remember the records read last, so that a driver of any number of runs keeps its size."""
+        self._cache[record["run_id"]] = record
+        if len(self._cache) > KEPT_RECORDS:
+            self._cache.popitem(last=False)
+
+    def _has_files(self, record: Mapping[str, Any]) -> bool:
+        """Whether the files beside a result are there in their size; their content is checked when it is read."""
+        folder = self.folder(record["run_id"])
+        return all(_size(folder / name) == known["bytes"] for name, known in record.get("files", {}).items())
 
     def arrays(self, run_id: str) -> dict[str, np.ndarray]:
-        """The arrays kept for drawing; empty where there are none."""
+        """The arrays kept for drawing; empty where there are none.
+
+        Raises:
+            StoreError: they are not what was written.
+        """
         path = self.folder(run_id) / "embeddings.npz"
         if not path.exists():
             return {}
-        with np.load(path, allow_pickle=False) as stored:
+        content = path.read_bytes()
+        known = (self.read(run_id) or {}).get("files", {}).get(path.name)
+        if known is not None and known != _described(content):
+            raise StoreError(f"{path}: is damaged; delete {path.parent} and run the experiment again")
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return dict(stored)
 
     def audit(self, run_id: str) -> dict[str, Any]:
@@ -186,10 +216,21 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+        _sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk too, where the system can be told to."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -231,7 +272,23 @@ def _checksum(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(record).encode()).hexdigest()
 
 
-def _intact(record: Any, run_id: str) -> bool:
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("run_id") != run_id:
-        return False
-    return bool(record.pop("sha256", None) == _checksum(record))
+def _described(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _parsed(content: bytes, run_id: str) -> dict[str, Any] | None:
+    """The record in a result file; None where it is of another schema or run, or not what was written."""
+    try:
+        record = json.loads(content)
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("run_id") != run_id:
+            return None
+        return record if record.pop("sha256", None) == _checksum(record) else None
+    except (ValueError, RecursionError):
+        return None

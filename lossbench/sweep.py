@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from lossbench import claims, registry
+from lossbench.cost import TimeLimitError
 from lossbench.executors import WorkerDiedError
 from lossbench.fingerprint import code_digest, library_versions
 from lossbench.plan import TUNING_SEED, Plan
@@ -18,10 +21,12 @@ from lossbench.recipes import Recipe
 from lossbench.registry import Choice, Float, Range
 from lossbench.spec import SCHEMA, RunSpec, Task, Value, to_json
 from lossbench.store import Store, StoreError
-from lossbench.tuning import Study, export
+from lossbench.tuning import Study, export, is_export
 
 MAX_ATTEMPTS = 3
 AHEAD = 1  # calls queued for each worker beyond the one it runs, so that it never waits for the driver
+FEED_S = 5.0  # how often workers that joined meanwhile are looked for
+PLAN_EVERY_S, PLAN_SHARE = 10.0, 50  # the plan is written while runs go on, in at most a fiftieth of the time
 FINAL_ROLES = ("final", "default")  # runs that score test
 TRIAL, OTHER = 0, 1  # trials first: everything else waits for nobody
 
@@ -75,10 +80,17 @@ class Sweep:
     """One execution of a plan. `run()` returns when every planned run is stored."""
 
     def __init__(
-        self, plan: Plan, store: Store, executor: Executor, progress: Progress, *, retry_failed: bool = False
+        self,
+        plan: Plan,
+        store: Store,
+        executor: Executor,
+        progress: Progress,
+        *,
+        retry_failed: bool = False,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan, self.store, self.executor, self.progress = plan, store, executor, progress
-        self.retry_failed = retry_failed
+        self.retry_failed, self._beat = retry_failed, beat
         self.jobs: list[Job] = []
         self.studies: dict[str, Study] = {}
         self._waiting: dict[str, list[Callable[[Record], None]]] = {}
@@ -87,6 +99,8 @@ class Sweep:
         self._attempts: dict[str, int] = {}
         self._order = itertools.count()
         self._executed = 0
+        self._plan_cost_s = 0.0
+        self._planned_at = time.monotonic()
 
     def run(self) -> None:
         """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
@@ -103,11 +117,23 @@ class Sweep:
                 self._need_finals(task, recipe, "default", 0, dict(recipe.defaults))
         self._register_claims(earlier)
         self._write_plan()
-        self._work()
+        try:
+            self._work()
+        except BaseException:
+            with contextlib.suppress(OSError):  # perhaps the very reason
+                self._write_plan()
+            raise
         self._write_plan()
         database = self.store.root / "experiments" / f"{self.plan.experiment.name}.optuna.db"
-        if self._executed or not database.exists():
+        if self._executed or not is_export(database):
+            self._export(database)
+
+    def _export(self, database: Path) -> None:
+        """The studies for optuna-dashboard; nothing reads them back, so nothing hangs on it."""
+        try:
             export({name: study.study for name, study in self.studies.items()}, database)
+        except Exception as error:  # SQLAlchemy's own errors, such as a full disk
+            self.progress.message(f"{database}: not written: {str(error).splitlines()[0]}")
 
     def _begin_study(self, task: Task, recipe: Recipe) -> None:
         study = Study(recipe, self.plan.experiment.budget.trials, seed=TUNING_SEED)
@@ -135,7 +161,6 @@ class Sweep:
                 return
             best = study.points.index(study.best)
             self._need_finals(task, recipe, "final", best, study.best)
-            self._write_plan()
 
         self._need(jobs, then=told, priority=TRIAL)
 
@@ -176,6 +201,8 @@ class Sweep:
                 arrived(position, record, reused=True)
                 continue
             if run_id not in self._waiting:
+                if run_id in self.store.damaged:
+                    self.progress.message(f"run {run_id}: what is stored is damaged; it is run again")
                 heapq.heappush(self._queue, (priority, next(self._order), job.spec))
             self._waiting.setdefault(run_id, []).append(
                 lambda record, position=position: arrived(position, record, reused=False)  # type: ignore[misc]
@@ -187,9 +214,12 @@ class Sweep:
             limit = getattr(self.executor, "workers", 1) * (1 + AHEAD)
             while self._queue and len(self._flying) < limit:
                 _, _, spec = heapq.heappop(self._queue)
-                self._flying[self.executor.submit(_execute, spec)] = spec
-            for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
+                self._flying[self.executor.submit(execute_spec, spec)] = spec
+            for future in wait(self._flying, FEED_S, return_when=FIRST_COMPLETED).done:
                 self._land(future, self._flying.pop(future))
+            self._beat()
+            if time.monotonic() - self._planned_at > max(PLAN_EVERY_S, PLAN_SHARE * self._plan_cost_s):
+                self._write_plan()
 
     def _land(self, future: Future[Any], spec: RunSpec) -> None:
         """Store a result; send a run whose worker died again, up to three times."""
@@ -202,13 +232,19 @@ class Sweep:
                 heapq.heappush(self._queue, (TRIAL, next(self._order), spec))
                 return
             record, extras = failed_record(spec, f"{error}, {attempts} times"), {}
+        except TimeLimitError as error:
+            record, extras = failed_record(spec, f"{error} (training.time_limit_s)"), {}
         self._executed += 1
         self.store.write(record, **extras)
         for callback in self._waiting.pop(spec.run_id):
             callback(self.store.read(spec.run_id) or record)
 
     def _write_plan(self) -> None:
+        """Keep the plan as far as it is known; on the way as often as costs little."""
+        started = time.monotonic()
         self.store.write_plan(plan_document(self.plan, self.jobs))
+        self._planned_at = time.monotonic()
+        self._plan_cost_s = self._planned_at - started
 
     def _planned_before(self) -> list[dict[str, Any]]:
         """The rows of the experiment's last plan."""
@@ -326,7 +362,7 @@ def failed_record(spec: RunSpec, reason: str) -> Record:
     }
 
 
-def _execute(spec: RunSpec) -> tuple[Record, dict[str, Any]]:
+def execute_spec(spec: RunSpec) -> tuple[Record, dict[str, Any]]:
     """What a worker calls; torch is imported there, not in the driver."""
     from lossbench.execution import execute
 

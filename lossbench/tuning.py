@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,6 +88,17 @@ def export(studies: Mapping[str, optuna.Study], path: Path) -> None:
             copied.add_trials(study.get_trials(deepcopy=False))
     storage.engine.dispose()
     temporary.replace(path)
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file is a whole database, as far as SQLite can tell."""
+    if not path.is_file():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return bool(database.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
 
 
 def _distribution(allowed: Any) -> optuna.distributions.BaseDistribution:
