@@ -244,6 +244,20 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
             click.echo(f"  {name:<22} {registry.find(each, name).summary}")
 
 
+@main.command("new-loss")
+@click.argument("name")
+@path_option("--folder", default=Path(), show_default="here", help="Where to write the two files.")
+@one_line_errors
+def new_loss(name: str, folder: Path) -> None:
+    """Write a plugin file for a loss of that name, which works as it is, and its test."""
+    from lossbench import scaffold
+
+    plugin, test = scaffold.new_loss(name, folder)
+    click.echo(f"{plugin}\n{test}")
+    click.echo(f"next: lossbench check {plugin}; python -m pytest {test}")
+    click.echo(f'then: lossbench run ablation --plugin {plugin} --set name=try --set \'recipes=["softmax", "{name}"]\'')
+
+
 @main.command()
 @click.argument("names", metavar="FILE_OR_NAME...", nargs=-1, required=True)
 @one_line_errors

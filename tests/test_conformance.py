@@ -246,9 +246,9 @@ def test_an_end_of_the_search_space_that_does_not_work_is_caught():
 def test_a_deviation_is_shown_with_its_reason_and_must_be_one():
     broken = plugin_of(FirstSample)
     known = Plugin(kind="loss", name="known", function=broken.function, source="", file=broken.file,
-                   deviations={"permutation": "the first sample counts twice", "scale": "none", "speed": "x"})  # fmt: skip
+                   deviations={"permutation": "the first counts twice", "scale": "none", "speed": "x"})  # fmt: skip
     found = {finding.check: (finding.status, finding.detail) for finding in check_loss(known)}
-    assert found["permutation"] == ("known", "the first sample counts twice")
+    assert found["permutation"] == ("known", "the first counts twice")
     assert found["scale"] == ("FAIL", "passes, but a deviation is declared: none")
     assert found["speed"] == ("FAIL", "a deviation is declared, but there is no such check")
 

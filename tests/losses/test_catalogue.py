@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import inspect
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,6 +69,16 @@ def test_the_excluded_instance_loss_does_depend_on_the_order_of_the_batch():
     order = torch.arange(19, -1, -1)
     loss = pml.InstanceLoss()
     assert loss(embeddings, labels).item() != pytest.approx(loss(embeddings[order], labels[order]).item(), rel=1e-3)
+
+
+def test_the_page_of_losses_is_what_they_declare():
+    path = Path(__file__).parents[2] / "docs" / "make_losses.py"
+    spec = importlib.util.spec_from_file_location("make_losses", path)
+    make_losses = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_losses)
+    assert make_losses.PAGE.read_text() == make_losses.page(), "run: python docs/make_losses.py"
+    for plugin in LOSSES:
+        assert f"| `{plugin.name}` |" in make_losses.page()
 
 
 @pytest.mark.parametrize("plugin", LOSSES, ids=lambda plugin: plugin.name)

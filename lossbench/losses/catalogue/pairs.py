@@ -143,7 +143,7 @@ def ntxent(problem: Problem, *, temperature: float = 0.07) -> pml.NTXentLoss:
 def n_pairs(problem: Problem, *, l2: float = 0.02) -> pml.NPairsLoss:
     """One pair a class, each anchor's positive against the others', by inner products with their length held small.
 
-    The library would normalize; the paper regularizes the squared length instead, by 0.02.
+    The library would normalize; the paper regularizes the squared length instead.
     """
     from pytorch_metric_learning.distances import DotProductSimilarity
     from pytorch_metric_learning.losses import NPairsLoss
