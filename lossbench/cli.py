@@ -265,13 +265,15 @@ def check(names: tuple[str, ...]) -> None:
     """Run the conformance suite on losses: plugin files or names; exit status 1 where one fails."""
     from lossbench.conformance import check_loss, losses_of, table
 
-    failed = 0
+    failures = []
     for plugin in [plugin for name in names for plugin in losses_of(name)]:
         findings = check_loss(plugin)
-        failed += sum(finding.status == "FAIL" for finding in findings)
         click.echo(table(plugin, findings))
-    if failed:
-        click.echo(f"{failed} checks failed")
+        place = f"plugin {plugin.file}: loss {plugin.name!r}"
+        failures += [f"{place}: {each.check}: {each.detail}" for each in findings if each.status == "FAIL"]
+    for failure in failures:
+        click.echo(f"lossbench: error: {failure}", err=True)
+    if failures:
         sys.exit(1)
 
 

@@ -80,12 +80,6 @@ def check_loss(plugin: Plugin) -> list[Finding]:
     return findings
 
 
-def first_contact(plugin: Plugin) -> str | None:
-    """What makes a loss useless for every run, or None: it returns a vector, NaN, or what no gradient goes through."""
-    finding = _finding("scalar", CHECKS["scalar"], Subject(plugin=plugin))
-    return finding.detail if finding.status == "FAIL" else None
-
-
 def losses_of(name: str) -> list[Plugin]:
     """The losses that a plugin file registers, or the one of that name.
 

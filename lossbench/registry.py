@@ -331,7 +331,8 @@ def load_file(path: Path) -> str:
             raise PluginError("registers nothing; decorate a function with @lossbench.loss(...)")
     except (Exception, SystemExit) as error:  # whatever a stranger's file raises is the stranger's mistake
         for key in set(_plugins) - before:
-            del _plugins[key]
+            if not _plugins[key].builtin:  # loading the file may have loaded the built-in table
+                del _plugins[key]
         reason = error if isinstance(error, PluginError) else f"does not import: {type(error).__name__}: {error}"
         raise PluginError(f"plugin {path}: {reason}") from error
     _files[path] = digest

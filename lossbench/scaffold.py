@@ -90,7 +90,8 @@ def new_loss(name: str, folder: Path) -> tuple[Path, Path]:
     stem = name.replace("-", "_")
     if keyword.iskeyword(stem):
         raise PluginError(f"{name!r} is a word of Python; choose another name")
-    words = {"name": name, "stem": stem, "title": "".join(part.capitalize() for part in stem.split("_"))}
+    title = "".join(part.capitalize() for part in stem.split("_")).removesuffix("Loss")
+    words = {"name": name, "stem": stem, "title": title}
     texts = {folder / f"{stem}.py": PLUGIN, folder / f"test_{stem}.py": TEST}
     for path in texts:
         if path.exists():
