@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from lossbench import ranks
+from lossbench import estimate, ranks
 from lossbench.driver import Note, driving
 from lossbench.executors import ProcessExecutor, SerialExecutor
 from lossbench.parsing import read_experiment
@@ -22,10 +22,6 @@ from lossbench.replay import replay as replay_run
 from lossbench.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_runs, stale_reasons
-
-# Seconds of a run, for an estimate before anything ran: measured once on a two-core machine with `convnet`.
-RUN_S, IMAGE_S, PIXEL_S = 0.2, 2.0e-5, 1.0e-7
-TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5}  # how many times as long an image takes there
 
 PRELOAD = ("lossbench.execution",)  # what a worker imports before its first run
 GRACE_S = 60.0  # a run may take this much longer than its limit, to load its data, before its worker is killed
@@ -180,9 +176,10 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
         searched = ", ".join(recipe.searched) or "nothing"
         trials = experiment.budget.trials if recipe.searched else 1
         lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} trials")
-    total, done, left_s = planned_runs(plan), _done(plan, store), _seconds_left(plan, store)
+    found = estimate.stored(plan, store)
+    left_s = estimate.seconds_left(plan, found)
     lines.append(f"  {experiment.budget.seeds} final seeds, with default and with tuned parameters")
-    lines.append(f"{total} planned runs, {done} of them done")
+    lines.append(f"{planned_runs(plan)} planned runs, {len(found)} of them done")
     lines.append(f"about {duration(left_s / count)} on {count} worker{'s' if count > 1 else ''}")
     if stale := stale_reasons(plan, store):
         lines.append(f"{len(stale)} stored runs would be repeated")
@@ -225,36 +222,3 @@ def _gpus() -> list[str]:
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _done(plan: Plan, store: Store) -> int:
-    """Rows of the last plan of this experiment that are there and still valid."""
-    try:
-        rows = store.read_plan(plan.experiment.name)["rows"]
-    except StoreError:
-        return 0
-    stale = stale_reasons(plan, store)
-    return sum(row["run_id"] not in stale and store.read(row["run_id"]) is not None for row in rows)
-
-
-def _seconds_left(plan: Plan, store: Store) -> float:
-    """From the mean time of stored runs of this experiment, else from the number of images and pixels."""
-    missing = planned_runs(plan) - _done(plan, store)
-    times = _stored_seconds(plan, store)
-    if times:
-        return missing * sum(times) / len(times)
-    training, slower = plan.experiment.training, TIMES_CONVNET.get(plan.experiment.backbone, 1.0)
-    per_task = [
-        RUN_S + training.epochs * size * slower * (IMAGE_S + PIXEL_S * plan.pixels[task])
-        for task, size in plan.train_sizes.items()
-    ]
-    return missing * sum(per_task) / len(per_task)
-
-
-def _stored_seconds(plan: Plan, store: Store) -> list[float]:
-    try:
-        rows = store.read_plan(plan.experiment.name)["rows"]
-    except StoreError:
-        return []
-    records = [record for row in rows if (record := store.read(row["run_id"]))]
-    return [record["cost"]["run_wall_s"] for record in records if record.get("cost", {}).get("run_wall_s")]

@@ -27,7 +27,8 @@ class Plan:
     """A checked experiment: what `run_spec` needs to describe any run of it.
 
     Attributes:
-        train_sizes, pixels: training images of a task, values in one of them; for the estimate of time.
+        train_sizes, scored, pixels: training images of a task, its validation and test images, values in one of them;
+            for the estimate of time.
     """
 
     experiment: Experiment
@@ -35,12 +36,20 @@ class Plan:
     checksums: Mapping[Task, str]
     plugin_files: tuple[str, ...]
     train_sizes: Mapping[Task, int]
+    scored: Mapping[Task, tuple[int, int]]
     pixels: Mapping[Task, int]
 
     @property
     def final_seeds(self) -> range:
         """Seeds of the final runs: none of them was used in tuning."""
         return range(TUNING_SEED + 1, TUNING_SEED + 1 + self.experiment.budget.seeds)
+
+    def run_counts(self, task: Task) -> tuple[int, int]:
+        """How many trials and how many final runs, baselines included, a task has."""
+        budget = self.experiment.budget
+        trials = sum(budget.trials if recipe.searched else 1 for recipe in self.recipes)
+        baselines = sum(1 if name == "pixels" else budget.seeds for name in self.experiment.baselines)
+        return trials, (2 * budget.seeds * len(self.recipes) + baselines) * len(task.final_folds)
 
     def run_spec(
         self,
@@ -143,10 +152,10 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         registry.find("backbone", experiment.backbone)
     except PluginError as error:
         mistakes.append(f"backbone: {error}")
-    checksums, train_sizes, pixels = {}, {}, {}
+    checksums, train_sizes, scored, pixels = {}, {}, {}, {}
     for position, task in enumerate(experiment.tasks):
         try:
-            checksums[task], train_sizes[task], pixels[task] = _check_task(task, experiment.training)
+            checksums[task], train_sizes[task], scored[task], pixels[task] = _check_task(task, experiment.training)
         except ValueError as error:
             mistakes.append(f"{toml_path(['tasks', position])}: {error}")
             continue
@@ -160,6 +169,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         checksums=checksums,
         plugin_files=tuple(str(path.resolve()) for path in paths),
         train_sizes=train_sizes,
+        scored=scored,
         pixels=pixels,
     )
 
@@ -217,8 +227,8 @@ def _training_mistakes(training: Training) -> list[str]:
     return mistakes
 
 
-def _check_task(task: Task, training: Training) -> tuple[str, int, int]:
-    """The checksum of a task's data, the number of its training images (the fewest of any fold), of values in one.
+def _check_task(task: Task, training: Training) -> tuple[str, int, tuple[int, int], int]:
+    """Of a task: checksum of its data, training images (the fewest of any fold), val and test images, values in one.
 
     Raises:
         ValueError: unknown data set or protocol, missing data, or an impossible split.
@@ -233,4 +243,4 @@ def _check_task(task: Task, training: Training) -> tuple[str, int, int]:
                 f"{task.dataset}: {task.protocol} without folds is for development and has no test; "
                 "say how many folds to test on, such as folds = 2"
             )
-    return source.checksum, min(sizes), int(np.prod(source.images.shape[1:]))
+    return source.checksum, min(sizes), (len(parts.val), len(parts.test)), int(np.prod(source.images.shape[1:]))

@@ -58,6 +58,7 @@ class Board:
         self.total, self._workers = total, workers
         self._bar.update(self._bar_task, total=total)
         self.message(f"{total} planned runs on {workers} worker{'s' if workers > 1 else ''}")
+        self._show()
 
     def finished(self, job: Job, record: Record, *, reused: bool) -> None:
         """Count a run and show it."""

@@ -107,14 +107,7 @@ class Sweep:
         self._report_stale()
         earlier = self._planned_before()
         self.progress.start(planned_runs(self.plan), getattr(self.executor, "workers", 1))
-        for task in self.plan.experiment.tasks:
-            for recipe in self.plan.recipes:
-                self._begin_study(task, recipe)
-        for task in self.plan.experiment.tasks:
-            for name, spec in self.plan.baseline_specs(task):
-                self._need([Job(spec=spec, recipe=name, role="baseline", trial=None)])
-            for recipe in self.plan.recipes:
-                self._need_finals(task, recipe, "default", 0, dict(recipe.defaults))
+        self.need_all()
         self._register_claims(earlier)
         self._write_plan()
         try:
@@ -127,6 +120,17 @@ class Sweep:
         database = self.store.root / "experiments" / f"{self.plan.experiment.name}.optuna.db"
         if self._executed or not is_export(database):
             self._export(database)
+
+    def need_all(self) -> None:
+        """Have all planned runs that can be named yet; studies go on as their trials arrive."""
+        for task in self.plan.experiment.tasks:
+            for recipe in self.plan.recipes:
+                self._begin_study(task, recipe)
+        for task in self.plan.experiment.tasks:
+            for name, spec in self.plan.baseline_specs(task):
+                self._need([Job(spec=spec, recipe=name, role="baseline", trial=None)])
+            for recipe in self.plan.recipes:
+                self._need_finals(task, recipe, "default", 0, dict(recipe.defaults))
 
     def _export(self, database: Path) -> None:
         """The studies for optuna-dashboard; nothing reads them back, so nothing hangs on it."""
@@ -277,11 +281,7 @@ def objective(record: Record) -> float | None:
 
 def planned_runs(plan: Plan) -> int:
     """Rows of the results table of a whole experiment; rows that turn out identical share one run."""
-    budget = plan.experiment.budget
-    trials = sum(budget.trials if recipe.searched else 1 for recipe in plan.recipes)
-    baselines = sum(1 if name == "pixels" else budget.seeds for name in plan.experiment.baselines)
-    finals = 2 * budget.seeds * len(plan.recipes) + baselines
-    return sum(trials + finals * len(task.final_folds) for task in plan.experiment.tasks)
+    return sum(trials + finals for trials, finals in map(plan.run_counts, plan.experiment.tasks))
 
 
 def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:

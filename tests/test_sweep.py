@@ -16,7 +16,7 @@ import optuna
 import pytest
 
 from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
-from lossbench import interrupt, launch, load_results
+from lossbench import estimate, interrupt, launch, load_results
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.spec import SpecError
 from lossbench.store import Store
@@ -333,6 +333,32 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, monkeypatch):
     assert f"{planned_runs(plan)} planned runs, 0 of them done" in text
     assert "on 2 workers" in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_what_is_stored_of_this_very_plan(finished):
+    plan, store, _ = finished
+    before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
+    rows = planned_runs(plan)
+    text = launch.describe(plan, Store(store.root), 1)
+    assert f"{rows} planned runs, {rows} of them done\nabout 0 s on 1 worker" in text
+    more = tiny_plan(*FAST, "budget.seeds=3")
+    assert f"{planned_runs(more)} planned runs, {rows} of them done" in launch.describe(more, Store(store.root), 1)
+    other = tiny_plan(*FAST, "training.epochs=3")  # only the baselines, which are not trained, are the same
+    assert f"{rows} planned runs, 3 of them done" in launch.describe(other, Store(store.root), 1)
+    assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
+
+
+def test_the_estimate_follows_images_and_stored_times(finished):
+    plan, store, _ = finished
+    task = plan.experiment.tasks[0]
+    assert estimate.guess(plan, (task, False)) < estimate.guess(plan, (task, True))
+    larger = tiny_plan(*FAST, "training.epochs=30")
+    assert estimate.guess(larger, (task, False)) > 5 * estimate.guess(plan, (task, False))
+    found = estimate.stored(plan, Store(store.root))
+    finals = [record["cost"]["run_wall_s"] for job, record in found if job.spec.final]
+    more = tiny_plan(*FAST, "budget.seeds=3")
+    missing = planned_runs(more) - planned_runs(plan)
+    assert estimate.seconds_left(more, found) == pytest.approx(missing * sum(finals) / len(finals))
 
 
 def test_shipped_experiments_are_found_by_name():
