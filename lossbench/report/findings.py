@@ -12,6 +12,7 @@ from lossbench.statistics import Effect
 from lossbench.verdicts import Comparison, PairVerdict
 
 SCOPE = "at this tuned setting and class split"
+FEW = 4  # recipes that are each worth a sentence
 _WORDS = {
     "better": "is better than",
     "worse": "is worse than",
@@ -96,11 +97,14 @@ def _baselines(evidence: Evidence, task: str) -> Iterator[Finding]:
 
 
 def _centers(evidence: Evidence, task: str) -> Iterator[Finding]:
-    """Does a centre term make classes more compact, and does it pay in MAP@R?"""
+    """Does a centre term make classes more compact, and does it pay in MAP@R? For a few recipes; more are a sweep."""
     material = evidence.material
-    for recipe in material.recipes:
-        if "center" not in material.losses(recipe) or recipe == material.reference:
-            continue
+    pulling = [
+        recipe
+        for recipe in material.recipes
+        if recipe != material.reference and any(loss.startswith("center") for loss in material.losses(recipe))
+    ]
+    for recipe in pulling if len(pulling) <= FEW else []:
         compact = [
             sentence
             for space in ("sphere", "euclidean")

@@ -135,6 +135,8 @@ def description(maps: list[EmbeddingMap]) -> str:
     text = "Test embeddings of each recipe's run with the median score; numbers mark class means. "
     if np.isnan(first.explained):
         text += "The embedding has two dimensions and is shown as it is."
+        if any(item.epoch_centers.size for item in maps):
+            text += " Where the page shows a single epoch, numbers mark the loss's own centers."
     else:
         text += "Two principal components of that run's own test embeddings: axes and scales differ between maps."
     if first.total_classes > len(first.classes):

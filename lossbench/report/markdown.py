@@ -27,7 +27,6 @@ _ESCAPES = str.maketrans(
     }
 )
 _SECTIONS = (
-    ("Parameter sweeps", ("sweeps",), ()),
     ("Pull of the centers", (), ("pulls",)),
     ("Distances within and between classes", ("histograms",), ("distances_sphere", "distances_raw")),
     ("Training", ("loss", "validation"), ()),
@@ -115,7 +114,7 @@ def _answer(item: TaskReport) -> Iterator[str]:
     yield from _pictures(item.pictures, ("headline",))
     yield from _tables(item, ("ranking",))
     yield from _findings(item.findings)
-    yield from _pictures(item.pictures, ("forest",))
+    yield from _pictures(item.pictures, ("sweeps", "forest"))
     yield from _tables(item, ("effects", "quality"))
 
 
