@@ -21,6 +21,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -388,6 +389,7 @@ def _load_builtin(kind: Kind) -> None:
     importlib.import_module(f"lossbench.{FOLDERS[kind]}.builtin")
 
 
+@lru_cache  # looking through everything that is installed takes milliseconds
 def _entry_points(kind: Kind) -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=f"lossbench.{FOLDERS[kind]}")
 

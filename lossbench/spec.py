@@ -12,7 +12,8 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
@@ -261,7 +262,7 @@ class Provenance:
     libraries: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: its hashes are computed once
 class RunSpec:
     """One training run, whole: the same spec gives the same bits on every worker.
 
@@ -291,15 +292,15 @@ class RunSpec:
         """The share of wrong labels in training and validation: the task's own, else the experiment's."""
         return self.training.label_noise if self.task.label_noise is None else self.task.label_noise
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of everything but the provenance: two runs of one key differ in code, data or libraries only."""
         return _digest(self._identity())
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Content hash, 16 hexadecimal digits."""
-        return _digest({**self._identity(), "provenance": asdict(self.provenance)})
+        return _digest({**self._identity(), "provenance": _as_dict(self.provenance)})
 
     def _identity(self) -> dict[str, Any]:
         content = to_json(self)
@@ -314,10 +315,15 @@ class RunSpec:
 
 def to_json(spec: RunSpec) -> dict[str, Any]:
     """A RunSpec as plain values for a result file."""
-    plain = {entry.name: getattr(spec, entry.name) for entry in fields(spec)}
+    plain = _as_dict(spec)
     plain |= {"task": spec.task.model_dump(), "training": spec.training.model_dump()}
-    plain |= {"terms": [asdict(term) for term in spec.terms], "provenance": asdict(spec.provenance)}
+    plain |= {"terms": [_as_dict(term) for term in spec.terms], "provenance": _as_dict(spec.provenance)}
     return plain
+
+
+def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:
+    """The fields of a specification; unlike `dataclasses.asdict`, which copies frozen tuples item by item."""
+    return {entry.name: getattr(part, entry.name) for entry in fields(part)}
 
 
 def from_json(plain: Mapping[str, Any]) -> RunSpec:

@@ -6,9 +6,10 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,7 +117,8 @@ class Sweep:
             with contextlib.suppress(OSError):  # perhaps the very reason
                 self._write_plan()
             raise
-        self._write_plan()
+        if self._executed:
+            self._write_plan()
         database = self.store.root / "experiments" / f"{self.plan.experiment.name}.optuna.db"
         if self._executed or not is_export(database):
             self._export(database)
@@ -321,33 +323,31 @@ def stale_reasons(plan: Plan, store: Store) -> dict[str, list[str]]:
         rows = store.read_plan(plan.experiment.name)["rows"]
     except StoreError:
         return {}
+    experiment, libraries = plan.experiment, [*map(list, library_versions())]
+    settings = experiment.training.model_dump(), experiment.embedding_dim
+    tasks = [(task.model_dump(), plan.checksums[task]) for task in experiment.tasks]
+    code_of = lru_cache(_code_of)
     found: dict[str, list[str]] = {}
-    for record in filter(None, (store.read(row["run_id"]) for row in rows)):
-        task = _same_settings(plan, record["spec"])
-        if task is None:
+    for run_id in dict.fromkeys(row["run_id"] for row in rows):
+        record = store.read(run_id)
+        spec = record["spec"] if record else {}
+        data = next((checksum for task, checksum in tasks if spec.get("task") == task), None)
+        if data is None or (spec["training"], spec["embedding_dim"]) != settings:
             continue
-        before = record["spec"]["provenance"]
-        code = code_digest(_plugins_of(record["spec"]))
-        now = {"data": plan.checksums[task], "code": code, "libraries": [*map(list, library_versions())]}
+        code = code_of(spec["backbone"], tuple(term["loss"] for term in spec["terms"]))
+        now, before = {"data": data, "code": code, "libraries": libraries}, spec["provenance"]
         if changed := [part for part, value in now.items() if value != before[part]]:
-            found[record["run_id"]] = changed
+            found[run_id] = changed
     return found
 
 
-def _plugins_of(spec: Record) -> Iterator[registry.Plugin]:
-    """The losses and the backbone of a stored run; one that is no longer registered is other code by itself."""
+def _code_of(backbone: str, losses: tuple[str, ...]) -> str:
+    """Digest of what a stored run's plugins run today; one that is no longer registered is other code by itself."""
+    plugins: list[registry.Plugin] = []
     with contextlib.suppress(registry.PluginError):
-        yield registry.find("backbone", spec["backbone"])
-        for term in spec["terms"]:
-            yield registry.find("loss", term["loss"])
-
-
-def _same_settings(plan: Plan, spec: Record) -> Task | None:
-    """The plan's task that a stored run belongs to, if it was trained as the plan would train it."""
-    experiment = plan.experiment
-    if spec["training"] != experiment.training.model_dump() or spec["embedding_dim"] != experiment.embedding_dim:
-        return None
-    return next((task for task in experiment.tasks if task.model_dump() == spec["task"]), None)
+        plugins.append(registry.find("backbone", backbone))
+        plugins += [registry.find("loss", name) for name in losses]
+    return code_digest(plugins)
 
 
 def failed_record(spec: RunSpec, reason: str) -> Record:

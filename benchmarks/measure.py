@@ -1,0 +1,102 @@
+"""How a row is measured: pairs in turns, a median with its interval, memory in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from scipy.stats import binom
+
+PAIRS = 11
+SHORTEST_S = 0.05  # a shorter call is repeated until the clock can resolve it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line: what was measured, on what it was held against, and what was to be reached."""
+
+    what: str
+    ours: str
+    peer: str = ""
+    ratio: str = ""
+    limit: str
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Seconds of both sides, pair by pair."""
+
+    ours: list[float]
+    peer: list[float]
+
+    def ratio(self, *, of: str) -> tuple[float, float, float]:
+        """Median and 95 % interval of the paired ratios `peer` / ours, or `ours` / peer.
+
+        The interval is that of order statistics, which assumes nothing about the noise.
+        """
+        both = zip(self.ours, self.peer, strict=True)
+        ratios = sorted(theirs / mine if of == "peer" else mine / theirs for mine, theirs in both)
+        outside = int(binom.ppf(0.025, len(ratios), 0.5))  # the largest rank whose interval still covers 95 %
+        low = max(0, outside - 1)
+        return median(ratios), ratios[low], ratios[-1 - low]
+
+
+def in_turns(ours: Callable[[], object], peer: Callable[[], object], pairs: int = PAIRS) -> Pairs:
+    """CPU seconds of one call of each, measured in pairs whose order alternates.
+
+    CPU seconds, as both compute on one thread and other programs of the machine are none of theirs.
+    """
+    ours(), peer()
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(pairs):
+        for mine in (True, False) if turn % 2 else (False, True):
+            seconds[mine].append(cpu_seconds(ours if mine else peer))
+    return Pairs(seconds[True], seconds[False])
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """CPU seconds of one call."""
+    calls, started = 0, time.process_time()
+    while (elapsed := time.process_time() - started) < SHORTEST_S:
+        call()
+        calls += 1
+    return elapsed / calls
+
+
+def at_least(what: str, pairs: Pairs, factor: float) -> Row:
+    """A row for work that must be `factor` times as fast as the peer's."""
+    middle, low, high = pairs.ratio(of="peer")
+    return _paired(what, pairs, f"{middle:.2f} [{low:.2f}, {high:.2f}]", f">= {factor:g} x faster", middle >= factor)
+
+
+def at_most(what: str, pairs: Pairs, factor: float) -> Row:
+    """A row for work that may take `factor` times what the peer takes."""
+    middle, low, high = pairs.ratio(of="ours")
+    return _paired(what, pairs, f"{middle:.3f} [{low:.3f}, {high:.3f}]", f"<= {factor:g} x the time", middle <= factor)
+
+
+def _paired(what: str, pairs: Pairs, ratio: str, limit: str, reached: bool) -> Row:
+    ours, peer = duration(median(pairs.ours)), duration(median(pairs.peer))
+    return Row(what=what, ours=ours, peer=peer, ratio=ratio, limit=limit, reached=reached)
+
+
+def within(what: str, seconds: float, limit_s: float) -> Row:
+    """A row for work that must end in time."""
+    return Row(what=what, ours=duration(seconds), limit=f"< {duration(limit_s)}", reached=seconds < limit_s)
+
+
+def duration(seconds: float) -> str:
+    """`1.63 ms`, `12.3 s`."""
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def in_a_new_process(measure: Callable[..., Any], *args: Any) -> Any:
+    """What `measure` returns in a freshly spawned process, which no other measurement has warmed or filled."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(measure, args)

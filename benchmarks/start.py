@@ -1,0 +1,134 @@
+"""What must not keep anybody waiting: the command line, a data set in a new worker, ten thousand finished runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Row, in_a_new_process, within
+from benchmarks.training import ABLATION
+from lossbench import launch
+from lossbench.datasets.cache import cached
+from lossbench.datasets.dataset import Dataset, Request
+from lossbench.execution import execute
+from lossbench.executors import SerialExecutor
+from lossbench.spec import RunSpec, to_json
+from lossbench.store import Store
+from lossbench.sweep import Job, Record, Sweep
+
+TRIES = 9
+IMAGES = 60_000
+MANY = (  # some ten thousand runs, an eighth of a second each
+    'tasks=[{dataset="digits", protocol="closed-set"}]',
+    'recipes=["softmax", "contrastive", "triplet"]',
+    "budget.trials=1",
+    "budget.seeds=2500",
+)
+
+
+def rows() -> Iterator[Row]:
+    """The quickest of several tries: what a start costs where nothing disturbs it."""
+    for arguments in (["--help"], ["list"]):
+        seconds = min(_start(arguments) for _ in range(TRIES))
+        yield within(f"lossbench {arguments[0]}, process start to end", seconds, 0.3)
+    yield from _cached_images()
+    yield from _many_runs()
+
+
+def _start(arguments: list[str]) -> float:
+    """Wall seconds of the command line as a process of its own."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "lossbench", *arguments], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def _cached_images() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        in_a_new_process(open_images, folder)  # decodes and caches
+        opened = [in_a_new_process(open_images, folder) for _ in range(TRIES)]
+    what = f"opening {IMAGES:,} cached images of 28 x 28 in a new worker"
+    yield within(what, min(seconds for seconds, _ in opened), 0.2)
+    private = max(private for _, private in opened)
+    yield Row(
+        what=f"{what}: memory of its own after reading them all",
+        ours=f"{private / 1e6:.2g} MB",
+        limit=f"< 5 MB of {IMAGES * 784 / 1e6:.0f} MB",
+        reached=private < 5e6,
+    )
+
+
+def open_images(folder: str) -> tuple[float, float]:
+    """Seconds to open the images, and bytes of memory that reading all of them makes this process's own."""
+    os.environ["LOSSBENCH_CACHE"] = folder
+    started = time.perf_counter()
+    data = cached("noise", Request(folder=Path(folder)), [], random_images)
+    seconds = time.perf_counter() - started
+    before = _private_bytes()
+    int(data.images.sum(dtype=np.int64))
+    return seconds, _private_bytes() - before
+
+
+def random_images(request: Request) -> Dataset:
+    """As many images as MNIST has for training, of noise."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (IMAGES, 28, 28), dtype=np.uint8)
+    return Dataset(images=images, labels=np.arange(IMAGES) % 10, class_names=tuple("0123456789"))
+
+
+def _private_bytes() -> float:
+    """Memory that this process shares with no other and that is no file's."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(1024 * float(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, total: int, workers: int) -> None: ...
+
+    def finished(self, job: Job, record: Record, *, reused: bool) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+class Copies(SerialExecutor):
+    """Finishes every run at once, by copying one real record under the run's own identity."""
+
+    record: Record | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        spec: RunSpec = args[0]
+        self.record = self.record or execute(spec).record
+        own = {**self.record, "run_id": spec.run_id, "key": spec.key, "spec": to_json(spec)}
+        return super().submit(lambda: (own, {}))
+
+
+def _many_runs() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder)
+        plan = launch.prepare(ABLATION, MANY, [])
+        Sweep(plan, Store(runs), Copies(), Silent()).run()
+        count = len(list(runs.glob("*/result.json")))
+        checks: dict[str, Callable[[Store], object]] = {
+            "resume check": lambda store: Sweep(plan, store, Copies(), Silent()).run(),
+            "dry run": lambda store: launch.describe(plan, store, None),
+            "table load": lambda store: store.table(store.read_plan(plan.experiment.name)),
+        }
+        for name, check in checks.items():
+            seconds = min(_seconds(lambda check=check: check(Store(runs))) for _ in range(3))  # type: ignore[misc]
+            yield within(f"{name} of {count:,} stored runs", seconds, 2.0)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

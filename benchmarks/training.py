@@ -1,0 +1,154 @@
+"""An epoch through the harness against a loop written by hand and against the trainer of the library; batch plans."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import logging
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from benchmarks.measure import PAIRS, Row, at_least, at_most, cpu_seconds, in_turns, within
+from lossbench import launch
+from lossbench.cost import make_clock
+from lossbench.execution import TaskData, build, task_data
+from lossbench.sampling import balanced_plan, uniform_plan
+from lossbench.seeding import stream
+from lossbench.spec import RunSpec
+from lossbench.training import Model, train
+
+ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"
+TASKS = {
+    "digits, 8 x 8": '{dataset="digits", protocol="closed-set"}',
+    "glyphs, 28 x 28": '{dataset="glyphs", protocol="open-set", train_classes=100}',
+}
+EPOCHS = 3
+
+
+def rows() -> Iterator[Row]:
+    """Three epochs of softmax, the quickest recipe, so that what the harness adds weighs most."""
+    for name, task in TASKS.items():
+        plan = launch.prepare(ABLATION, [f"training.epochs={EPOCHS}", f"tasks=[{task}]"], [])
+        recipe = plan.recipes[0]
+        spec = plan.run_spec(plan.experiment.tasks[0], recipe, dict(recipe.defaults), seed=1, final=False)
+        data = task_data(spec.task, spec.task.input_size, "cpu", None)
+        _same_weights(harness(spec, data), by_hand(spec, data))
+        ours = partial(harness, spec, data)
+        pairs = in_turns(ours, partial(by_hand, spec, data), 3 * PAIRS)
+        yield at_most(f"{EPOCHS} epochs of {name}, against a loop by hand on the same batches", pairs, 1.05)
+        pairs = in_turns(ours, partial(library, spec, data))
+        yield at_least(f"{EPOCHS} epochs of {name}, against the library's trainer with DataLoader", pairs, 2.0)
+    yield from _plans()
+
+
+def harness(spec: RunSpec, data: TaskData) -> Model:
+    """Train as every run does, clock and choice of the epoch included; each epoch is better than the last."""
+    model, scores = build(spec, data), itertools.count()
+    train(
+        model,
+        data.train.images,
+        data.train.labels,
+        spec,
+        make_clock("cpu"),
+        lambda epoch: {"val_map_at_r": float(next(scores))},
+    )
+    return model
+
+
+def by_hand(spec: RunSpec, data: TaskData) -> Model:
+    """The same training in the fewest lines that do it: no clock, no curves, no choice."""
+    model, order = build(spec, data), stream(spec.seed, "order")
+    network, head = model.network, model.losses[0].module
+    images, labels = data.train.images, data.train.labels
+    optimizer = torch.optim.Adam([*network.parameters(), *head.parameters()], lr=spec.lr, fused=True)
+    network.train()
+    for _ in range(spec.training.epochs):
+        for batch in uniform_plan(len(labels), batch_size=spec.training.batch_size, generator=order):
+            logits = head.logits(network((images[batch].float() - 127.5) / 128))
+            loss = functional.cross_entropy(logits, labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """The training split as a map-style data set: one image and its label at a time."""
+
+    def __init__(self, data: TaskData) -> None:
+        self.images, self.labels = data.train.images, data.train.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return (self.images[index].float() - 127.5) / 128, self.labels[index]
+
+
+def library(spec: RunSpec, data: TaskData) -> None:
+    """The same with pytorch-metric-learning's trainer, loading in this process: workers would start anew each time."""
+    from pytorch_metric_learning.trainers import TrainWithClassifier
+
+    logging.getLogger("PML").setLevel(logging.WARNING)
+    model, batch = build(spec, data), spec.training.batch_size
+    models = {"trunk": model.network, "classifier": _Head(model.losses[0].module)}
+    trainer = TrainWithClassifier(
+        models=models,
+        optimizers={
+            f"{name}_optimizer": torch.optim.Adam(part.parameters(), lr=spec.lr) for name, part in models.items()
+        },
+        batch_size=batch,
+        loss_funcs={"classifier_loss": nn.CrossEntropyLoss(), "metric_loss": None},
+        loss_weights={"classifier_loss": 1, "metric_loss": 0},
+        dataset=Images(data),
+        data_device=torch.device("cpu"),
+        iterations_per_epoch=len(data.train.labels) // batch,
+        dataloader_num_workers=0,
+    )
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+        trainer.train(num_epochs=spec.training.epochs)
+
+
+class _Head(nn.Module):
+    """A head as the library wants it: a module from embeddings to logits."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return self.loss.logits(embeddings)
+
+
+def _same_weights(ours: Model, peer: Model) -> None:
+    """A comparison of speed means nothing unless both compute the same.
+
+    Raises:
+        RuntimeError: they do not.
+    """
+    for part, tensors in ours.state().items():
+        for name, tensor in tensors.items():
+            if not torch.equal(tensor, peer.state()[part][name]):
+                raise RuntimeError(f"the loop by hand ends with another {part}.{name}")
+
+
+def _plans() -> Iterator[Row]:
+    from pytorch_metric_learning.samplers import MPerClassSampler
+
+    size, classes = 1_000_000, 50_000
+    labels = torch.randint(classes, (size,), generator=torch.Generator().manual_seed(0))
+
+    def plan() -> None:
+        balanced_plan(labels, steps=size // 64, batch_size=64, samples_per_class=4, generator=torch.Generator())
+
+    sampler = MPerClassSampler(labels, m=4, batch_size=64, length_before_new_iter=size)
+    what = f"M-per-class plan of an epoch, {size:,} labels, {classes:,} classes"
+    yield within(what, cpu_seconds(plan), 2.0)
+    yield at_least("the same, against the library's sampler", in_turns(plan, lambda: list(sampler), 5), 1.0)
