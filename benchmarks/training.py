@@ -98,11 +98,16 @@ def library(spec: RunSpec, data: TaskData) -> None:
 
     logging.getLogger("PML").setLevel(logging.WARNING)
     model, batch = build(spec, data), spec.training.batch_size
-    models = {"trunk": model.network, "classifier": _Head(model.losses[0].module)}
+    models = {
+        "trunk": model.network,
+        "embedder": nn.Identity(),
+        "classifier": _Head(model.losses[0].module),
+    }
     trainer = TrainWithClassifier(
         models=models,
         optimizers={
-            f"{name}_optimizer": torch.optim.Adam(part.parameters(), lr=spec.lr) for name, part in models.items()
+            f"{name}_optimizer": torch.optim.Adam(models[name].parameters(), lr=spec.lr, fused=True)
+            for name in ("trunk", "classifier")
         },
         batch_size=batch,
         loss_funcs={"classifier_loss": nn.CrossEntropyLoss(), "metric_loss": None},
