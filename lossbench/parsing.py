@@ -33,6 +33,8 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise SpecError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise SpecError([f"{path}: is not TOML: {error}"]) from error
+    except RecursionError as error:
+        raise SpecError([f"{path}: is nested too deeply"]) from error
     listed = _recipe_names(document)
     mistakes = [mistake for override in overrides if (mistake := _override(document, override))]
     _drop_params(document, listed - _recipe_names(document))
@@ -67,7 +69,7 @@ def _recipe_names(document: dict[str, Any]) -> set[str]:
     """The names of the recipes that a document lists, as far as they can be read."""
     recipes = document.get("recipes")
     entries = recipes if isinstance(recipes, list) else []
-    names = {entry.get("name") if isinstance(entry, dict) else entry for entry in entries}
+    names = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
     return {name for name in names if isinstance(name, str)}
 
 
@@ -85,10 +87,12 @@ def _override(document: dict[str, Any], override: str) -> str | None:
     try:
         path = _key_path(tomllib.loads(f"{left} = 0"))
     except tomllib.TOMLDecodeError:
+        path = []
+    if not path:  # a comment is no key either
         return f"--set {override}: {left!r} is not a TOML key"
     try:
         value = tomllib.loads(f"value = {right}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = right
     place: Any = document
     for key in path[:-1]:
@@ -115,7 +119,7 @@ def _split(override: str) -> tuple[str, str, str]:
 def _key_path(nested: Any) -> list[str]:
     """The keys that lead to the one value of `a.b.c = 0`."""
     path = []
-    while isinstance(nested, dict):
+    while isinstance(nested, dict) and nested:
         key, nested = next(iter(nested.items()))
         path.append(key)
     return path

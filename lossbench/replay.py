@@ -138,7 +138,7 @@ def _differences(before: Provenance, now: Provenance, record: Record, repeated: 
         for name in [*old, *(name for name in new if name not in old)]:
             if old.get(name) != new.get(name) and name not in seen:
                 yield f"{name}: {old.get(name, 'not known')} then, {new.get(name, 'none')} now"
-            seen.add(name)
+                seen.add(name)
 
 
 def _figures(record: Record) -> Iterator[tuple[str, Any]]:

@@ -30,7 +30,7 @@ class SpecError(ValueError):
     """Mistakes in an experiment, one line each: place, value, rule and nearest valid name."""
 
     def __init__(self, mistakes: Iterable[str]) -> None:
-        self.mistakes = tuple(mistakes)
+        self.mistakes = tuple(" ".join(mistake.splitlines()) for mistake in mistakes)
         super().__init__("\n".join(self.mistakes))
 
 

@@ -147,7 +147,7 @@ class Store:
         except FileNotFoundError as error:
             known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
             raise StoreError(f"{self.root}: no experiment {name!r} was run here (known: {known})") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{path}: cannot be read: {error}") from error
         if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
             raise StoreError(f"{path}: is not a plan of schema {SCHEMA}")
