@@ -10,16 +10,21 @@ import numpy as np
 
 from lossbench import __version__
 from lossbench.aggregates import Aggregate
+from lossbench.claims import STEP_RELATIVE, STEP_S
+from lossbench.report import derived, tuning
 from lossbench.report.claims import Answer, sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.evidence import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
 from lossbench.report.findings import SCOPE
+from lossbench.report.importance import importances
+from lossbench.report.landscape import landscape
 from lossbench.report.material import PRIMARY, Material
 from lossbench.report.overall import Overall
 from lossbench.statistics import mean_interval
 from lossbench.verdicts import Comparison, PairVerdict
 
 SCHEMA_VERSION = 1
+_INTERVAL = {"estimate": "mean", "low": "low", "high": "high"}
 GROUPS = ("test.", "val.", "train.", "cost.")
 
 
@@ -67,6 +72,8 @@ def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
         "aggregates": list(_aggregates(evidence.material, item.task)),
         "comparisons": list(_comparisons(evidence, item.task)),
         "tuned": _tuned(evidence.material, item.task),
+        "tuning": _tuning(evidence.material, item.task),
+        "probe": _probe(evidence.material, item.task),
     }
 
 
@@ -197,6 +204,38 @@ def _tuned(material: Material, task: str) -> dict[str, Any]:
             found[recipe] = {
                 "trial": int(first["trial"]),
                 "params": {name: value for name, value in values.items() if value is not None},
+            }
+    return found
+
+
+def _tuning(material: Material, task: str) -> dict[str, Any]:
+    """What tuning was worth, for each recipe with trials."""
+    found = {}
+    for recipe in material.recipes:
+        curve, surface = tuning.curve(material, task, recipe), landscape(material, task, recipe)
+        if curve.size:
+            found[recipe] = {
+                "expected_best": [_plain(value) for value in curve],
+                "importances": importances(material, task, recipe),
+                "forgiving_area": {"estimate": surface.share, "low": surface.low, "high": surface.high}
+                if surface
+                else None,
+            }
+    return found
+
+
+def _probe(material: Material, task: str) -> dict[str, Any]:
+    """What a step costs, in units of the backbone's own, with its 95 % interval over rounds, and in seconds."""
+    found = {}
+    for recipe in material.recipes:
+        rounds = derived.probe_rounds(material, task, recipe, STEP_RELATIVE)
+        if rounds:
+            mean = mean_interval(list(rounds.values()))
+            seconds = list(derived.probe_rounds(material, task, recipe, STEP_S).values())
+            found[recipe] = {
+                "step_relative": {name: _plain(getattr(mean, key)) for name, key in _INTERVAL.items()},
+                "step_s": float(np.median(seconds)),
+                "rounds": len(rounds),
             }
     return found
 
