@@ -172,9 +172,16 @@ def interactive(material: Material, task: str) -> dict[str, Any] | None:
     return {
         "task": task,
         "classes": [int(name) for name in raw[0].classes],
+        "names": _names(material, raw[0]),
         "colors": list(CLASS_COLORS),
         "maps": [_packed(one, other) for one, other in zip(raw, sphere, strict=True)],
     }
+
+
+def _names(material: Material, item: EmbeddingMap) -> list[str]:
+    """What the shown classes are called; their numbers where no names are stored."""
+    names = material.arrays(item.run_id).get("class_names")
+    return [str(label) if names is None or label >= len(names) else str(names[label]) for label in item.classes]
 
 
 def subtitle(item: EmbeddingMap) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from lossbench.report import formats
@@ -72,28 +71,25 @@ def surface(
 
 @styled
 def histograms(name: str, task: str, found: Sequence[Histogram]) -> Picture:
-    """Small multiples of genuine and impostor distances on the sphere, one for each recipe; each area is 1."""
-    columns = 2
-    rows = (len(found) + columns - 1) // columns
-    figure = Figure(figsize=(WIDTH, 0.55 + 0.85 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    for axes, item in zip(grid.flat, found, strict=False):
+    """Genuine and impostor distances on the sphere, a row for each recipe on one axis, so that rows compare."""
+    figure = Figure(figsize=(WIDTH, 0.85 + 0.4 * len(found)), layout="constrained")
+    axes = figure.subplots()
+    for row, item in enumerate(found):
+        highest = max(float(item.genuine.max()), float(item.impostor.max())) or 1.0
         for values, color, kind in (
             (item.genuine, GENUINE, "same class"),
             (item.impostor, IMPOSTOR, "different classes"),
         ):
-            axes.stairs(values, item.edges, fill=True, color=color, alpha=0.35, linewidth=0)
-            axes.stairs(values, item.edges, color=color, linewidth=1.1, label=kind)
-        axes.set_title(item.name, fontsize=8, fontweight="normal")
-        sns.despine(ax=axes, left=True)
-        axes.set_yticks([])
-    for axes in list(grid.flat)[len(found) :]:
-        axes.set_visible(False)
-    for axes in list(grid.flat)[max(len(found) - columns, 0) : len(found)]:
-        axes.tick_params(labelbottom=True)
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, handlelength=1.2)
-    figure.supxlabel("distance on the unit sphere", fontsize=8, color=FAINT)
+            heights = row - 0.86 * values / highest
+            axes.stairs(heights, item.edges, baseline=row, fill=True, color=color, alpha=0.35, linewidth=0)
+            axes.stairs(heights, item.edges, baseline=None, color=color, linewidth=1.1, label=None if row else kind)
+    axes.set_yticks(range(len(found)), [item.name for item in found])
+    axes.set_ylim(len(found) - 0.9, -1.0)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_xlabel("distance on the unit sphere")
+    figure.legend(loc="outside upper right", ncols=2, handlelength=1.2)
     names = ", ".join(item.name for item in found)
     alt = f"Distributions of distances between samples of the same and of different classes for {names}."
     return done(figure, name, f"{task}: genuine and impostor distances", alt)

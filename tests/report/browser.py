@@ -75,6 +75,15 @@ class Browser:
         """What a script hands to its last argument, a function."""
         return self._call("POST", f"{self.session}/execute/async", {"script": script, "args": list(arguments)})
 
+    def press(self, *keys: str) -> None:
+        """Press keys one after another, wherever the focus is; `ENTER` and `TAB` as WebDriver codes them."""
+        codes = {"ENTER": "\ue007", "TAB": "\ue004"}
+        steps = [
+            {"type": kind, "value": codes.get(key, key)} for key in keys for kind in ("keyDown", "keyUp")
+        ]  # fmt: skip
+        actions = [{"type": "key", "id": "keyboard", "actions": steps}]
+        self._call("POST", f"{self.session}/actions", {"actions": actions})
+
     def console(self) -> list[str]:
         """Warnings and errors since the last call."""
         entries = self._call("POST", f"{self.session}/se/log", {"type": "browser"})

@@ -10,6 +10,7 @@ from report.browser import CHROMIUM, DRIVER, Browser
 from report.stored import fill
 
 from lossbench import report
+from lossbench.spec import Claim
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")]
 
@@ -18,13 +19,20 @@ RECIPES = {
     "softmax+center": [0.6, 0.62, 0.61],
     "<img src=x onerror=alert(1)>": [0.4, 0.41, 0.42],
 }
+CLAIM = Claim(
+    text="Center loss helps",
+    metric="test.sphere.map_at_r",
+    comparison=("softmax+center", "softmax"),
+    direction="higher",
+    smallest_effect=0.01,
+)
 NAMES = "return [...document.querySelectorAll('#t0-ranking-table tbody th')].map(cell => cell.textContent)"
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
-    fill(folder / "runs", RECIPES)
+    fill(folder / "runs", RECIPES, claims=[CLAIM])
     *_, last = report.write("toy", folder / "runs", folder / "reports")
     return Path(last)
 
@@ -107,6 +115,33 @@ def test_the_button_switches_light_and_dark(desktop: Browser) -> None:
 def test_a_hostile_name_makes_no_element(desktop: Browser) -> None:
     assert desktop.run("return document.images.length") == 0
     assert "<img src=x onerror=alert(1)>" in desktop.run(NAMES)
+
+
+def test_the_keyboard_reaches_a_header_and_sorts(desktop: Browser) -> None:
+    focused = "return document.activeElement.textContent"
+    desktop.run("document.querySelectorAll('#t0-ranking-table thead button')[0].focus()")
+    desktop.press("TAB")
+    assert desktop.run(focused).startswith("MAP@R")
+    desktop.press("ENTER")
+    assert desktop.run("return document.querySelectorAll('#t0-ranking-table th')[1].ariaSort") == "descending"
+    desktop.press("ENTER")
+    assert desktop.run("return document.querySelectorAll('#t0-ranking-table th')[1].ariaSort") == "ascending"
+
+
+def test_claims_and_mistakes_are_there_and_every_image_has_a_text(desktop: Browser) -> None:
+    assert desktop.run("return document.querySelectorAll('#claims .claim').length") == 1
+    assert desktop.run("return document.querySelector('#claims .chip').textContent") == "supported"
+    script = "return [...document.querySelectorAll('svg[role=img]')].every(svg => svg.getAttribute('aria-label'))"
+    assert desktop.run(script)
+
+
+def test_no_request_leaves_the_page(desktop: Browser) -> None:
+    script = """
+        return new Promise((done) => {
+          document.addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
+          fetch("http://127.0.0.1:9/").catch(() => 0);
+        })"""
+    assert desktop.run(script) == "connect-src"
 
 
 @pytest.mark.parametrize("width", [390, 768])

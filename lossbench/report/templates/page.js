@@ -130,7 +130,8 @@
       button.textContent = label;
       button.style.borderColor = color(label);
       button.setAttribute("aria-pressed", "false");
-      button.setAttribute("aria-label", "class " + label);
+      button.title = data.names[data.classes.indexOf(label)];
+      button.setAttribute("aria-label", "class " + button.title);
       button.addEventListener("click", () => {
         state.only = state.only === label ? null : label;
         buttons.forEach((each, i) => each.setAttribute("aria-pressed", String(data.classes[i] === state.only)));
@@ -212,7 +213,7 @@
         const distance = Math.hypot(x * box.width + box.left - event.clientX, y * box.height + box.top - event.clientY);
         if (distance < least) { least = distance; near = i; }
       });
-      if (near === null) hide(); else show("class " + labels[near], event.clientX, event.clientY);
+      if (near === null) hide(); else show("class " + data.names[data.classes.indexOf(labels[near])], event.clientX, event.clientY);
     });
     canvas.addEventListener("pointerleave", hide);
     return { draw };
