@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from lossbench.report.figures import WIDTH, Picture, apart, done, frame, plain_l
 from lossbench.report.palette import COLORS, MARKERS, Look
 from lossbench.report.svg import FAINT, INK, styled, tip
 
+LINE = 0.13  # inches of a line of names
 Points = Mapping[str, tuple[float, float]]
 
 
@@ -31,7 +33,8 @@ def front(points: Points) -> list[str]:
 @styled
 def fronts(name: str, task: str, panels: Mapping[str, Points], looks: Mapping[str, Look]) -> Picture:
     """Quality against each kind of cost, a panel each; the line joins what nothing is both cheaper and above."""
-    figure = Figure(figsize=(WIDTH, 1.75 * len(panels)), layout="constrained")
+    height = _height(max(len(points) for points in panels.values()))
+    figure = Figure(figsize=(WIDTH, height * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     texts = []
     for axes, (label, points) in zip(grid, panels.items(), strict=True):
@@ -47,10 +50,8 @@ def fronts(name: str, task: str, panels: Mapping[str, Points], looks: Mapping[st
         axes.set_xlabel(label)
         axes.set_ylabel("test MAP@R")
         low, high = axes.get_ylim()
-        places = apart(np.array([(y - low) / (high - low) for _, y in points.values()]), 0.13)
-        for key, place in zip(points, places, strict=True):
-            axes.text(1.02, place, key, transform=axes.transAxes, color=looks[key].color, fontsize=7, va="center",
-                      fontweight="bold")  # fmt: skip
+        ends = {key: ((y - low) / (high - low), looks[key].color) for key, (_, y) in points.items()}
+        _beside(axes, ends, height)
         texts.append(f"by {label}: {', '.join(kept)}")
     return done(figure, name, f"{task}: front of quality and cost", f"On the front {'; '.join(texts)}.")
 
@@ -86,7 +87,8 @@ def scaling(
     name: str, found: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], scales: Mapping[str, str]
 ) -> Picture:
     """Milliseconds of each loss against batch size, dimension and number of classes, on log axes."""
-    figure = Figure(figsize=(WIDTH, 1.75 * len(scales)), layout="constrained")
+    height = _height(len(found))
+    figure = Figure(figsize=(WIDTH, height * len(scales)), layout="constrained")
     grid = figure.subplots(len(scales), 1, squeeze=False)[:, 0]
     for axes, (scale, words) in zip(grid, scales.items(), strict=True):
         ends = []
@@ -107,11 +109,7 @@ def scaling(
         axes.set_xlabel(words)
         axes.set_ylabel("ms")
         low, high = np.log10(axes.get_ylim())
-        places = apart(np.array([(np.log10(end) - low) / (high - low) for _, _, end in ends]), 0.13)
-        for (loss, color, _), place in zip(ends, places, strict=True):
-            axes.text(
-                1.02, place, loss, transform=axes.transAxes, color=color, fontsize=7, va="center", fontweight="bold"
-            )
+        _beside(axes, {loss: ((np.log10(end) - low) / (high - low), color) for loss, color, end in ends}, height)
     largest = "; ".join(
         f"{loss} {formats.significant(1e3 * seconds)} ms at {formats.count(size)} classes"
         for loss, points in found.items()
@@ -120,3 +118,15 @@ def scaling(
     return done(
         figure, name, "Time of each loss by size", f"Milliseconds by batch size, dimension and classes; {largest}."
     )
+
+
+def _height(names: int) -> float:
+    """Inches of a panel that so many names stand beside."""
+    return max(1.75, 0.6 + LINE * names)
+
+
+def _beside(axes: Any, ends: Mapping[str, tuple[float, str]], height: float) -> None:
+    """Names in a column at the right, each near its place (in axes coordinates) and in its color."""
+    places = apart(np.array([place for place, _ in ends.values()]), LINE / (height - 0.55))
+    for (name, (_, color)), place in zip(ends.items(), places, strict=True):
+        axes.text(1.02, place, name, transform=axes.transAxes, color=color, fontsize=7, va="center", fontweight="bold")
