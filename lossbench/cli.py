@@ -20,19 +20,11 @@ def path_option(*names: str, **settings: Any) -> Callable[..., Any]:
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
-RUNS = click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where results are stored.",
-)
-REPORTS = click.option(
-    "--reports",
-    type=click.Path(path_type=Path),
-    default=Path("reports"),
-    show_default=True,
-    help="Where reports are written.",
+RUNS = path_option("--runs", default=Path("runs"), show_default=True, help="Where results are stored.")
+REPORTS = path_option("--reports", default=Path("reports"), show_default=True, help="Where reports are written.")
+PLUGINS = path_option("--plugin", "plugins", multiple=True, help="A plugin file; repeatable.")
+SETTINGS = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the file; repeatable."
 )
 
 
@@ -79,7 +71,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the file; repeatable.")
+@SETTINGS
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
@@ -91,7 +83,7 @@ def main() -> None:
     metavar="ADDRESS",
     help="Run on the nodes of this dask scheduler (tcp://HOST:8786); local:N starts N nodes here.",
 )
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
+@PLUGINS
 @click.option("--dry-run", is_flag=True, help="Show the plan and its estimated time; run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Run again what is stored as failed.")
 @RUNS
@@ -203,8 +195,8 @@ def export(name: str, task: str | None, recipe: str | None, out: Path, runs: Pat
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the file; repeatable.")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
+@SETTINGS
+@PLUGINS
 @RUNS
 @REPORTS
 @one_line_errors
@@ -228,7 +220,7 @@ def write_report(name: str, runs: Path, reports: Path) -> None:
 
 @main.command("list")
 @click.argument("kind", type=click.Choice(["losses", "datasets", "backbones", "metrics"]), required=False)
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file; repeatable.")
+@PLUGINS
 @one_line_errors
 def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """Show what can be named in an experiment."""

@@ -31,6 +31,15 @@ def test_links_lead_to_files_of_the_project(page):
     assert [link for link in links if not (page.parent / link).exists() and Path(link).name not in SOON] == []
 
 
+def test_every_module_stands_in_the_picture_of_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = [path for path in ROOT.glob("lossbench/*.py") if not path.stem.startswith("__")]
+    assert [path.name for path in modules if f"`lossbench/{path.name}`" not in page] == []
+    assert [name for name in main.commands if f"lossbench {name}" not in page and f"`{name} " not in page] == []
+    report = [path.stem for path in ROOT.glob("lossbench/report/*.py") if path.stem != "__init__"]
+    assert [name for name in report if f"`{name}`" not in page] == []
+
+
 def test_every_shipped_experiment_stands_in_the_readme_and_every_published_report_in_its_list():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [path.stem for path in ROOT.glob("experiments/*.toml") if f"[`{path.stem}`]" not in readme] == []
