@@ -96,7 +96,7 @@ def library(spec: RunSpec, data: TaskData) -> None:
     """The same with pytorch-metric-learning's trainer, loading in this process: workers would start anew each time."""
     from pytorch_metric_learning.trainers import TrainWithClassifier
 
-    logging.getLogger("PML").setLevel(logging.WARNING)
+    logging.getLogger("PML").setLevel(logging.ERROR)
     model, batch = build(spec, data), spec.training.batch_size
     models = {
         "trunk": model.network,
@@ -110,7 +110,7 @@ def library(spec: RunSpec, data: TaskData) -> None:
             for name in ("trunk", "classifier")
         },
         batch_size=batch,
-        loss_funcs={"classifier_loss": nn.CrossEntropyLoss(), "metric_loss": None},
+        loss_funcs={"classifier_loss": nn.CrossEntropyLoss(), "metric_loss": nn.Identity()},
         loss_weights={"classifier_loss": 1, "metric_loss": 0},
         dataset=Images(data),
         data_device=torch.device("cpu"),

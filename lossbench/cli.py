@@ -33,8 +33,8 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from lossbench.mistakes import SpecError
         from lossbench.registry import PluginError
-        from lossbench.spec import SpecError
 
         warnings.formatwarning = lambda message, *_, **__: f"lossbench: warning: {message}\n"
         try:

@@ -6,17 +6,19 @@ it happens; its content hash is the `run_id`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+
+from lossbench.mistakes import SpecError as SpecError
+from lossbench.mistakes import nearest as nearest
 
 SCHEMA = 1  # of result and plan files
 
@@ -24,24 +26,6 @@ Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Value = float | int | str
-
-
-class SpecError(ValueError):
-    """Mistakes in an experiment, one line each: place, value, rule and nearest valid name."""
-
-    def __init__(self, mistakes: Iterable[str]) -> None:
-        self.mistakes = tuple(" ".join(mistake.splitlines()) for mistake in mistakes)
-        super().__init__("\n".join(self.mistakes))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest known name, else nothing.
-
-    >>> nearest("centre", ["center", "triplet"])
-    "; did you mean 'center'?"
-    """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class Table(BaseModel):
