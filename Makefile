@@ -19,7 +19,7 @@ PUBLISHED := report.md index.html results.csv experiment.toml figures tables
 
 setup: $(DONE)
 
-$(DONE): pyproject.toml constraints.txt
+$(DONE): pyproject.toml constraints.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 		|| { echo "lossbench needs Python 3.11 to 3.13; name one: make setup PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv

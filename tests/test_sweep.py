@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -310,6 +313,30 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_loses_nothing(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert all(path.read_bytes() == content for path, content in before.items())
     assert json.loads((tmp_path / "runs/experiments/ablation.json").read_text())["name"] == "ablation"
+
+
+def test_a_terminal_shows_a_board_and_is_given_back_on_ctrl_c(tmp_path):
+    command = [sys.executable, "-m", "lossbench", "run", str(ABLATION), "--workers", "1"]
+    for value in (*TINY, 'recipes=["softmax"]', "training.epochs=5", "budget.seeds=6", "claims=[]"):
+        command += ["--set", value]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"best validation MAP@R so far" not in shown or b"/21" not in shown:
+        shown += os.read(ours, 4096)
+    os.write(ours, b"\x03")
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the terminal closes with the last process on it
+            break
+    assert process.wait() == 130
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")  # the cursor is back
+    assert shown.decode().rstrip().endswith(interrupt.LINE)
 
 
 @pytest.mark.parametrize("command", [["run", str(ABLATION), "--dry-run"], ["list"]])
