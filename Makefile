@@ -45,7 +45,7 @@ test: $(DONE)
 	$(BIN)/pytest -n auto
 
 bench: $(DONE)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # A report that is kept in git: reports/NAME -> reports/reference/NAME
 publish:
