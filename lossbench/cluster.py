@@ -178,7 +178,12 @@ def _local_cluster(distributed: Any, address: str) -> Any:
     if not count.isdecimal() or not 1 <= int(count) <= 1024:
         raise ClusterError(f"--cluster {address}: {count!r} is not a number of nodes; local:2 starts two")
     return distributed.LocalCluster(
-        n_workers=int(count), threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=int(count),
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
     )
 
 
