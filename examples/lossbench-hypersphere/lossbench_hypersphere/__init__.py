@@ -1,0 +1,1 @@
+"""Plugins of lossbench, found by the entry points in pyproject.toml."""

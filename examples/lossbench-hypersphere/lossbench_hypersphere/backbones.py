@@ -1,0 +1,20 @@
+"""A network of two layers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lossbench import Problem, backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@backbone("mlp", source="two linear layers of 128 units, ReLU between them")
+def mlp(problem: Problem) -> nn.Module:
+    """Two linear layers: the cheapest network that learns something."""
+    from torch import nn
+
+    pixels = math.prod(problem.image_shape)
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 128), nn.ReLU(), nn.Linear(128, problem.embedding_dim))
