@@ -29,6 +29,8 @@ from lossbench.report.panels import Histogram
 from lossbench.report.tables import by_mean
 from lossbench.statistics import mean_interval
 
+PICKED = {"map", "histograms", "loss", "validation", "tuning", "time"}  # figures with one line or panel a recipe
+
 
 def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
     """Every figure of a task that its runs allow, by kind."""
@@ -52,7 +54,16 @@ def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
         "cost": _cost(material, task, look, key),
         "parts": _parts(material, task, key),
     }
-    return {kind: picture for kind, picture in found.items() if picture is not None}
+    drawn = {kind: picture for kind, picture in found.items() if picture is not None}
+    if len(material.featured(task)) == len(material.recipes):
+        return drawn
+    note = (
+        f"Of {len(material.recipes)} recipes, {material.reference} and the {len(material.featured(task)) - 1} others "
+    )
+    note += "of the highest mean test MAP@R; tables have all."
+    return drawn | {
+        kind: replace(drawn[kind], caption=f"{drawn[kind].caption} {note}".strip()) for kind in PICKED & drawn.keys()
+    }
 
 
 def overall_pictures(overall: Overall) -> dict[str, Picture]:
@@ -130,7 +141,7 @@ def _curve(
     material: Material, task: str, look: Mapping[str, Look], name: str, curve: str, title: str, *, log: bool = False
 ) -> Picture | None:
     lines = []
-    for recipe in material.recipes:
+    for recipe in material.featured(task):
         values = material.curves(task, recipe, curve)
         if not values.size or not np.isfinite(values).any():
             continue
@@ -158,6 +169,7 @@ def _time(material: Material, task: str, look: Mapping[str, Look], key: str) -> 
     lines = [
         Line(name=recipe, x=seconds, mean=band.mean, low=band.low, high=band.high)
         for recipe, (seconds, band) in grid.items()
+        if recipe in material.featured(task)
     ]
     return figures.curves(
         f"{key}-time",
@@ -172,7 +184,7 @@ def _time(material: Material, task: str, look: Mapping[str, Look], key: str) -> 
 
 def _expected(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
     lines = []
-    for recipe in material.recipes:
+    for recipe in material.featured(task):
         curve = tuning.curve(material, task, recipe)
         if curve.size and np.isfinite(curve).any():
             nothing = np.full(curve.shape, np.nan)
@@ -243,7 +255,7 @@ def _parts(material: Material, task: str, key: str) -> Picture | None:
 
 def _histograms(material: Material, task: str, key: str) -> Picture | None:
     found = []
-    for recipe in (*material.recipes, "untrained"):
+    for recipe in (*material.featured(task), "untrained"):
         run = material.representative(task, recipe) if recipe in (*material.recipes, *material.baselines) else None
         arrays = material.arrays(run) if run else {}
         if "histogram.sphere.edges" not in arrays:

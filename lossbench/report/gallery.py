@@ -64,7 +64,7 @@ def shortened(name: str) -> str:
 def galleries(material: Material, task: str) -> tuple[Gallery, ...]:
     """One gallery a recipe whose run kept its mistakes; a recipe without any mistake has an empty one."""
     found = []
-    for recipe in material.recipes:
+    for recipe in material.featured(task):
         run = material.representative(task, recipe)
         arrays = material.arrays(run) if run else {}
         if "errors.images" not in arrays:

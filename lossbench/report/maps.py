@@ -124,7 +124,7 @@ def _own_centers(task: str, arrays: Mapping[str, np.ndarray], classes: int) -> n
 
 def found_maps(material: Material, task: str, *, sphere: bool = False) -> list[EmbeddingMap]:
     """The maps of every recipe, and of the untrained network, that has one."""
-    names = [*material.recipes, *[name for name in material.baselines if name != "pixels"]]
+    names = [*material.featured(task), *[name for name in material.baselines if name != "pixels"]]
     maps = [embedding_map(material, task, name, sphere=sphere) for name in names]
     return [item for item in maps if item is not None]
 

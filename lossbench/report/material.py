@@ -18,6 +18,8 @@ PRIMARY = "test.sphere.map_at_r"
 VALIDATION = "val.sphere.map_at_r"
 REFERENCE = "softmax"
 
+MOST_DRAWN, FEATURED = 12, 8  # recipes that figures show one by one: all up to the first number, else the second
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -138,6 +140,18 @@ class Material:
         """Mean over the seeds that have the figure; NaN without any."""
         found = np.array([value for value in self.values(task, recipe, column, role).values() if value == value])
         return float(found.mean()) if found.size else float("nan")
+
+    def featured(self, task: str) -> tuple[str, ...]:
+        """The recipes that have a line or a panel of their own in figures, in the experiment's order.
+
+        All of up to a dozen; of more, the reference and those of the highest mean test MAP@R, eight in all.
+        """
+        if len(self.recipes) <= MOST_DRAWN:
+            return self.recipes
+        means = {recipe: self.mean(task, recipe, PRIMARY) for recipe in self.recipes if recipe != self.reference}
+        best = sorted(means, key=lambda recipe: -means[recipe] if means[recipe] == means[recipe] else math.inf)
+        chosen = {self.reference, *best[: FEATURED - 1]}
+        return tuple(recipe for recipe in self.recipes if recipe in chosen)
 
     def record(self, run_id: str) -> Mapping[str, Any]:
         """The whole record of a finished run."""
