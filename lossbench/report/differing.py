@@ -54,7 +54,8 @@ def read_side(place: Path) -> Side:
     folder = place.parent if place.name == "results.json" else place
     if (folder / "results.json").is_file():
         found = json.loads((folder / "results.json").read_bytes())
-        settings = _flat(found["protocol"]["resolved"]) | dict(found["protocol"]["facts"])
+        protocol = found["protocol"]
+        settings = _flat(protocol["resolved"]) | _flat(protocol.get("provenance", {}), "provenance")
         answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
         return Side(place=place, settings=settings, table=load_results(folder), answers=answers)
     store, name = _store_and_name(place)

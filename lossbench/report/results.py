@@ -52,7 +52,11 @@ def results(evidence: Evidence, document: Document) -> dict[str, Any]:
         "tasks": [_task(evidence, item) for item in document.tasks],
         "claims": [_claim(answer) for answer in document.claims],
         "overall": _overall(Overall(material)),
-        "protocol": {"facts": [list(fact) for fact in document.protocol.facts], "resolved": material.experiment},
+        "protocol": {
+            "facts": [list(fact) for fact in document.protocol.facts],
+            "resolved": material.experiment,
+            "provenance": material.plan["provenance"],
+        },
     }
 
 

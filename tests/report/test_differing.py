@@ -55,7 +55,10 @@ def test_reports_are_compared_as_their_runs_are(tmp_path: Path) -> None:
         list(report.write("toy", tmp_path / side, tmp_path / f"{side}-report"))
     runs = list(diff(tmp_path / "a", tmp_path / "b"))
     reports = list(diff(tmp_path / "a-report" / "toy", tmp_path / "b-report" / "toy" / "results.json"))
-    assert line_of(reports, "softmax", "final") == line_of(runs, "softmax", "final")
+    mixed = list(diff(tmp_path / "a-report" / "toy", tmp_path / "b"))
+    for lines in (reports, mixed):
+        assert line_of(lines, "softmax", "final") == line_of(runs, "softmax", "final")
+        assert "Specification: the same" in lines
     assert any(line.startswith("Answer on toy/closed-set") for line in reports)
 
 
