@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lossbench.report import formats
-from lossbench.report.figures import WIDTH, Picture, apart, done, frame, plain_log
+from lossbench.report.figures import WIDTH, Picture, apart, done, frame
 from lossbench.report.palette import COLORS, MARKERS, Look
 from lossbench.report.svg import FAINT, INK, styled, tip
 
@@ -105,7 +106,12 @@ def scaling(
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.grid(True)
-        plain_log(axes.yaxis)
+        known = sorted({size for points in found.values() for size, _ in points[scale]})
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(known, [_short(size) for size in known])
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(words)
         axes.set_ylabel("ms")
         low, high = np.log10(axes.get_ylim())
@@ -118,6 +124,18 @@ def scaling(
     return done(
         figure, name, "Time of each loss by size", f"Milliseconds by batch size, dimension and classes; {largest}."
     )
+
+
+def _short(size: float) -> str:
+    """A size for an axis.
+
+    >>> _short(512.0), _short(10_000.0), _short(1e6)
+    ('512', '10k', '1M')
+    """
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if size >= unit and size % unit == 0:
+            return f"{size / unit:g}{letter}"
+    return f"{size:g}"
 
 
 def _height(names: int) -> float:
