@@ -29,7 +29,8 @@ from lossbench.report.panels import Histogram
 from lossbench.report.tables import by_mean
 from lossbench.statistics import mean_interval
 
-PICKED = {"map", "histograms", "loss", "validation", "tuning", "time"}  # figures with one line or panel a recipe
+# Figures with one line, panel or label a recipe.
+PICKED = {"map", "histograms", "loss", "validation", "tuning", "time", "cost"}
 
 
 def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
@@ -228,7 +229,7 @@ def _cost(material: Material, task: str, look: Mapping[str, Look], key: str) -> 
     for label, (column, unit) in kinds.items():
         points = {
             recipe: (material.mean(task, recipe, column) / unit, material.mean(task, recipe, PRIMARY))
-            for recipe in material.recipes
+            for recipe in material.featured(task)
         }
         found[label] = {recipe: point for recipe, point in points.items() if np.isfinite(point).all()}
     found = {label: points for label, points in found.items() if points}
