@@ -13,6 +13,7 @@ from lossbench.verdicts import Comparison, PairVerdict
 
 SCOPE = "at this tuned setting and class split"
 FEW = 4  # recipes that are each worth a sentence
+MANY = 12  # recipes of which sentences give names only; their effects stand in the ranking
 _WORDS = {
     "better": "is better than",
     "worse": "is worse than",
@@ -57,11 +58,11 @@ def _against_reference(evidence: Evidence, task: str) -> Iterator[Finding]:
         if group:
             plural = " are " if len(group) > 1 else " is "
             what = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}[verdict]
-            found = listed([f"{pair.a} ({effect_text(pair)})" for pair in group])
+            found = _named(group, among=len(pairs))
             sentences.append(f"{found}{plural}{what} {reference}.")
     same = [pair for pair in pairs if pair.verdict == "indistinguishable"]
     if same:
-        found = listed([f"{pair.a} ({effect_text(pair)})" for pair in same])
+        found = _named(same, among=len(pairs))
         sentences.append(f"Not told from {reference}: {found}; {detectable_text(same)}.")
     if sentences:
         yield Finding(
@@ -70,6 +71,11 @@ def _against_reference(evidence: Evidence, task: str) -> Iterator[Finding]:
             text=" ".join(sentences),
             confirmatory=True,
         )
+
+
+def _named(pairs: list[PairVerdict], *, among: int) -> str:
+    """The first recipes of pairs, with their effects; of many the ranking has those."""
+    return listed([pair.a if among > MANY else f"{pair.a} ({effect_text(pair)})" for pair in pairs])
 
 
 def _baselines(evidence: Evidence, task: str) -> Iterator[Finding]:
@@ -89,7 +95,9 @@ def _baselines(evidence: Evidence, task: str) -> Iterator[Finding]:
             continue
         short = [pair for pair in pairs if pair.verdict != "better"]
         text = f"Every recipe is better than the baseline {baseline}."
-        if short:
+        if len(short) > MANY:
+            text = f"{_named(short, among=len(short))} were not shown to be better than the baseline {baseline}."
+        elif short:
             text = " ".join(f"{words(pair)} ({effect_text(pair)}).".replace(" .", ".") for pair in short)
         elif len(pairs) < len(evidence.material.recipes):
             text = f"{listed([pair.a for pair in pairs])}: better than the baseline {baseline}."
