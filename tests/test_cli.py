@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from experiments import ABLATION, DIGITS, TINY
 from lossbench.cli import main
 
-BINOMIAL = ABLATION.parent / "plugins" / "binomial.py"
+PLUGINS = [ABLATION.parent / "plugins" / name for name in ("binomial.py", "circle.py")]
 
 
 @pytest.fixture
@@ -164,19 +164,23 @@ def test_a_report_of_nothing_says_what_is_known(folder):
     assert "no experiment 'ablation' was run here" in result.output
 
 
-def test_the_worked_plugin_runs_from_the_command_line_to_the_report(folder):
-    arguments = ["run", ABLATION, "--plugin", BINOMIAL, "--workers", "1"]
-    for value in (*TINY, 'recipes=["softmax", "binomial"]'):
+def test_the_worked_plugins_run_from_the_command_line_to_the_report(folder):
+    arguments = ["run", ABLATION, "--workers", "1"]
+    for path in PLUGINS:
+        arguments += ["--plugin", path]
+    for value in (*TINY, 'recipes=["softmax", "binomial", "my-circle"]'):
         arguments += ["--set", value]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     assert Path(result.output.splitlines()[-1].split()[-1]).name == "index.html"
     report = folder / "reports" / "ablation"
     assert {"index.html", "report.md", "results.csv", "results.json"} <= {path.name for path in report.iterdir()}
-    assert "binomial" in (report / "report.md").read_text()
+    text = (report / "report.md").read_text()
+    assert "binomial" in text
+    assert "my-circle" in text
     json.loads((report / "results.json").read_text())
     plan = json.loads((folder / "runs/experiments/ablation.json").read_text())
-    assert {row["recipe"] for row in plan["rows"]} == {"softmax", "binomial", "untrained", "pixels"}
+    assert {row["recipe"] for row in plan["rows"]} == {"softmax", "binomial", "my-circle", "untrained", "pixels"}
     first = (report / "results.csv").read_text()
     again = run(*arguments)
     assert again.exit_code == 0

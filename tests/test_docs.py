@@ -51,7 +51,7 @@ def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
     page = ROOT / "README.md"
     monkeypatch.chdir(tmp_path)
     plugin = next(text for text in blocks(page, "python") if "@loss(" in text)
-    (tmp_path / "my_circle.py").write_text(plugin, encoding="utf-8")
+    (tmp_path / "circle.py").write_text(plugin, encoding="utf-8")
     rng = np.random.default_rng(0)
     for name in "abcdefghijkl":
         (tmp_path / "pictures" / name).mkdir(parents=True)
