@@ -31,9 +31,9 @@ name, the later one is followed by the name of its loss: `margin_triplet` in `ar
 the same loss with and without:
 
 ```toml
-recipes = ["contrastive", { name = "contrastive, memory", use = "contrastive" }]
+recipes = ["contrastive", { name = "contrastive-memory", use = "contrastive" }]
 
-[params."contrastive, memory"]
+[params."contrastive-memory"]
 memory = 1024
 ```
 
