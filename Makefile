@@ -13,7 +13,7 @@ BIN := .venv/bin
 DONE := .venv/.installed
 SMOKE := --set name=smoke --set budget.trials=2 --set budget.seeds=2 --set training.epochs=2
 
-PUBLISHED := report.md index.html results.csv experiment.toml figures tables
+PUBLISHED := report.md results.csv experiment.toml figures
 
 .PHONY: setup ablation report smoke check test bench publish picture
 
@@ -52,10 +52,10 @@ publish:
 	rm -rf reports/reference/$(NAME) && mkdir -p reports/reference/$(NAME)
 	cp -R $(PUBLISHED:%=reports/$(NAME)/%) reports/reference/$(NAME)/
 
-# The picture in README.md: the first screen of the published report of the ablation
+# The picture in README.md: the first screen of the report of the ablation
 picture: $(DONE)
 	mkdir -p docs/images
 	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,900 \
-		--screenshot=docs/images/report.png "file://$(CURDIR)/reports/reference/ablation/index.html" 2>/dev/null
+		--screenshot=docs/images/report.png "file://$(CURDIR)/reports/ablation/index.html" 2>/dev/null
 	$(BIN)/python -c "from PIL import Image; f = 'docs/images/report.png'; \
 		Image.open(f).convert('RGB').quantize(256, method=1).save(f, optimize=True)"
