@@ -167,8 +167,9 @@ def test_a_recipe_with_nothing_to_tune_has_one_trial_and_shares_its_runs(tmp_pat
     assert list(finals["run_id"]) == list(defaults["run_id"])
 
 
-def test_experiments_share_runs(finished):
-    _, store, _ = finished
+def test_experiments_share_runs(finished, tmp_path):
+    _, kept, _ = finished
+    store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
     other = tiny_plan(*FAST, "name=other", "budget.seeds=3")
     _, progress = sweep(other, store.root)
     assert progress.executed == 2 * 2 + 1  # one more seed, default and tuned, and one untrained network
