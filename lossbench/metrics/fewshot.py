@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -61,15 +62,17 @@ def few_shot_accuracy(
         if value < least:
             raise ValueError(f"{name}: {value} is below {least}")
     points, known = read_sample(embeddings, labels)
-    drawn, classes = _episodes(known.cpu(), ways, shots + queries, episodes, seed)
+    drawn, classes = _episodes(tuple(known.tolist()), ways, shots + queries, episodes, seed)
     size = max(1, _CHUNK_ELEMENTS // (ways * ways * queries * points.shape[1]))
     scores = torch.cat([_score(points[chunk.to(points.device)], shots) for chunk in torch.split(drawn, size)])
     half_width = 1.96 * float(scores.std()) / math.sqrt(episodes)
     return {"accuracy": float(scores.mean()), "half_width_95": half_width, "classes": float(classes)}
 
 
-def _episodes(labels: Tensor, ways: int, samples: int, episodes: int, seed: int) -> tuple[Tensor, int]:
+@lru_cache(maxsize=16)  # drawing takes longer than scoring, and every embedding of a split gets the same episodes
+def _episodes(known: tuple[int, ...], ways: int, samples: int, episodes: int, seed: int) -> tuple[Tensor, int]:
     """Indices (episodes, ways, samples) without repetition in an episode, and the number of usable classes."""
+    labels = torch.tensor(known)
     names, _, sizes = group(labels)
     members = [part for part in torch.split(labels.argsort(stable=True), sizes.tolist()) if len(part) >= samples]
     if len(members) < ways:
