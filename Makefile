@@ -11,7 +11,8 @@ CHROMIUM ?= chromium
 
 BIN := .venv/bin
 DONE := .venv/.installed
-SMOKE := --set name=smoke --set budget.trials=2 --set budget.seeds=2 --set training.epochs=2
+SMOKE := --set name=smoke --set budget.trials=2 --set budget.seeds=2 --set training.epochs=1 \
+         --set 'recipes=["softmax", "triplet", "softmax+center"]'
 
 PUBLISHED := report.md results.csv experiment.toml figures
 
