@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from lossbench import registry
 from lossbench.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,10 @@ def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plugin = next(text for text in blocks(page, "python") if "@loss(" in text)
     (tmp_path / "circle.py").write_text(plugin, encoding="utf-8")
+    for kind in registry.KINDS:
+        registry.names(kind)  # loads what is built in
+    builtin = {key: found for key, found in registry._plugins.items() if found.builtin}
+    monkeypatch.setattr(registry, "_plugins", builtin)  # another test may have loaded a plugin of that name
     rng = np.random.default_rng(0)
     for name in "abcdefghijkl":
         (tmp_path / "pictures" / name).mkdir(parents=True)
