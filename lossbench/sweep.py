@@ -186,7 +186,7 @@ class Sweep:
         self,
         jobs: Iterable[Job],
         *,
-        then: Callable[[list[Record]], None] = lambda records: None,
+        then: Callable[[list[Record]], None] | None = None,
         priority: int = OTHER,
     ) -> None:
         """Have these runs; call `then` with their records, in order, once all are there."""
@@ -195,8 +195,10 @@ class Sweep:
         records: dict[int, Record] = {}
 
         def arrived(position: int, record: Record, *, reused: bool) -> None:
-            records[position] = record
             self.progress.finished(jobs[position], record, reused=reused)
+            if then is None:
+                return  # nobody waits for all of them: thousands of final runs are not kept in memory
+            records[position] = record
             if len(records) == len(jobs):
                 then([records[index] for index in range(len(jobs))])
 

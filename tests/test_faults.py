@@ -1,0 +1,213 @@
+"""Experiments whose machine, plugins or operators misbehave: nothing that had finished is lost or repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import ABLATION, DIGITS
+from lossbench import load_results
+
+SMALL = (DIGITS, "training.epochs=1", "budget.trials=4", "budget.seeds=2", "embedding_dim=4")
+RECIPES = 'recipes=["softmax", "softmax+center"]'
+ONE = (*SMALL, "budget.trials=1", "budget.seeds=1")
+LIMIT_S = 900
+
+
+def command(folder: Path, *overrides: str, workers: int = 2, plugins: tuple[Path, ...] = ()) -> list[str]:
+    arguments = [sys.executable, "-m", "lossbench", "run", str(ABLATION), "--workers", str(workers)]
+    arguments += ["--runs", str(folder / "runs"), "--reports", str(folder / "reports")]
+    arguments += [part for path in plugins for part in ("--plugin", str(path))]
+    return arguments + [part for value in overrides for part in ("--set", value)]
+
+
+def run(*arguments, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments, **options), capture_output=True, text=True, timeout=LIMIT_S)
+
+
+def figures(folder: Path):
+    table = load_results(folder / "reports" / "ablation")
+    return table.drop(columns=[name for name in table if name.startswith("cost.")])
+
+
+def results(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (folder / "runs").glob("*/result.json")}
+
+
+def children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        found = [
+            int(number)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for number in (task / "children").read_text().split()
+        ]
+        return [child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return []
+
+
+def plugin(folder: Path, body: str) -> Path:
+    """A loss `bad` that does something else than a loss."""
+    path = folder / "bad.py"
+    path.write_text(
+        "import os, signal, sys, time\nimport torch\nfrom torch import nn\nfrom lossbench import loss\n\n\n"
+        "class Bad(nn.Module):\n    def forward(self, embeddings, labels):\n"
+        f"        {body}\n        return embeddings.square().mean()\n\n\n"
+        "@loss('bad')\ndef bad(problem):\n    return Bad()\n"
+    )
+    return path
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_an_experiment_ends_as_if_undisturbed(tmp_path):
+    """kill -9 of the driver or of a worker; what was stored stays to the byte, what was not comes again."""
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    settings = (*SMALL, RECIPES, "budget.trials=8", "budget.seeds=6")
+    assert run(undisturbed, *settings).returncode == 0
+    draw, kills = random.Random(0), 0
+    kept: dict[Path, bytes] = {}
+    while True:
+        process = subprocess.Popen(command(disturbed, *settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and kills < 20:
+            seen, more = len(results(disturbed)), draw.randrange(3)
+            limit = time.monotonic() + LIMIT_S
+            while len(results(disturbed)) < seen + more and process.poll() is None:
+                assert time.monotonic() < limit, "no more results"
+                time.sleep(0.02)
+            time.sleep(draw.random() * 0.3)
+            workers = children(process.pid)
+            victim = draw.choice([process.pid, *workers, *workers])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                kills += 1
+        process.wait(timeout=LIMIT_S)
+        now = results(disturbed)
+        assert all(now[path] == content for path, content in kept.items())
+        kept = now
+        if process.returncode == 0:
+            break
+    assert kills >= 10  # the last ones may have met an experiment that was done
+    assert figures(disturbed).equals(figures(undisturbed))
+
+
+BAD = {
+    "exits": ("os._exit(5)", "its worker died (exit code 5), 3 times"),
+    "is killed for memory": ("os.kill(os.getpid(), signal.SIGKILL)", "its worker died (killed by signal 9), 3 times"),
+    "allocates without end": ("torch.empty(1 << 60)", "RuntimeError: "),
+    "raises": ("raise ValueError('no')", "ValueError: no"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", BAD)
+def test_a_loss_that_kills_its_worker_costs_its_own_runs_only(tmp_path, fault):
+    body, reason = BAD[fault]
+    done = run(tmp_path, *ONE, 'recipes=["bad", "softmax"]', plugins=(plugin(tmp_path, body),))
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    table = load_results(tmp_path / "runs").set_index("recipe")
+    assert set(table.loc["bad", "status"]) == {"failed"}
+    assert set(table.loc["softmax", "status"]) == {"ok"}
+    stored = (tmp_path / "runs" / table.loc["bad", "run_id"].iloc[0] / "result.json").read_text()
+    assert reason in stored
+
+
+@pytest.mark.slow
+def test_a_loss_that_prints_megabytes_leaves_a_bounded_log(tmp_path):
+    done = run(tmp_path, *ONE, 'recipes=["bad"]', plugins=(plugin(tmp_path, "print('x' * 1_000_000)"),))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) + len(done.stderr) < 20_000
+    assert 0 < sum(path.stat().st_size for path in (tmp_path / "runs" / "logs").iterdir()) < 10 << 20
+
+
+@pytest.mark.slow
+def test_a_loss_that_hangs_is_ended_by_the_time_limit(tmp_path):
+    settings = (*ONE, 'recipes=["bad", "softmax"]', "training.time_limit_s=20")
+    hanging = plugin(tmp_path, "time.sleep(10**6)")
+    done = run(tmp_path, *settings, "baselines=[]", "params.bad.lr=0.1", plugins=(hanging,))
+    assert done.returncode == 0, done.stderr
+    table = load_results(tmp_path / "runs").set_index("recipe")
+    assert set(table.loc["bad", "status"]) == {"failed"}
+    assert set(table.loc["softmax", "status"]) == {"ok"}
+
+
+@pytest.mark.slow
+def test_sigterm_stops_in_one_line_and_the_same_command_goes_on(tmp_path):
+    settings = (*SMALL, RECIPES)
+    process = subprocess.Popen(command(tmp_path, *settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + LIMIT_S
+    while not results(tmp_path):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 143
+    assert errors.strip() == "Stopped. What had finished is kept; the same command goes on from there."
+    before = results(tmp_path)
+    assert run(tmp_path, *settings).returncode == 0
+    assert all(results(tmp_path)[path] == content for path, content in before.items())
+
+
+@contextlib.contextmanager
+def disk(folder: Path, options: str):
+    """A small file system, or a reason to skip."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_nothing_half_written_counts(tmp_path):
+    settings = (*SMALL, RECIPES)
+    with disk(tmp_path / "runs", "size=200k"):
+        done = run(tmp_path, *settings)
+        assert done.returncode == 2
+        assert "no space left on device" in done.stderr.lower()
+        assert "Traceback" not in done.stderr
+        before = results(tmp_path)
+        shutil.copytree(tmp_path / "runs", tmp_path / "larger" / "runs")
+    assert run(tmp_path / "larger", *settings).returncode == 0
+    after = {path.relative_to(tmp_path / "larger"): content for path, content in results(tmp_path / "larger").items()}
+    assert all(after[path.relative_to(tmp_path)] == content for path, content in before.items())
+
+
+@pytest.mark.slow
+def test_a_limit_on_the_size_of_files_is_one_line_too(tmp_path):
+    done = subprocess.run(
+        command(tmp_path, *ONE, 'recipes=["softmax"]', workers=0),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert done.returncode == 2
+    assert "file too large" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert results(tmp_path) == {}
+
+
+def test_a_runs_folder_that_cannot_be_written_is_named_before_anything_runs(tmp_path):
+    if os.getuid() == 0:  # modes do not bind root
+        with disk(tmp_path / "runs", "ro"):
+            done = run(tmp_path, *ONE)
+    else:
+        (tmp_path / "runs").mkdir(mode=0o555)
+        done = run(tmp_path, *ONE)
+    assert done.returncode == 2
+    reason = "read-only file system" if os.getuid() == 0 else "permission denied"
+    assert done.stderr == f"lossbench: error: {tmp_path / 'runs'}: cannot be written: {reason}\n"
+    assert not (tmp_path / "reports").exists()
