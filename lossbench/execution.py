@@ -274,7 +274,7 @@ class _Observer:
 
 def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Scores of the chosen epoch; test is embedded here, once, and for final runs only."""
-    plugins = tuple(name for name in registry.names("metric") if _applies(name, spec.task.protocol))
+    plugins = tuple(name for name in registry.names("metric", spec.plugin_files) if _applies(name, spec.task.protocol))
     modules = [term.module for term in model.losses]
     val = evaluation.embed(model.network, data.val.images)
     scores = {"val": evaluation.score_split(val, data.val.labels, plugins=plugins)[0]}
@@ -283,7 +283,7 @@ def _evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, An
     known = evaluation.embed(model.network, data.train.images)
     test = evaluation.embed(model.network, data.test.images)
     unseen = spec.task.protocol == "open-set"
-    scores["test"], arrays = evaluation.score_split(test, data.test.labels, verify=unseen, plugins=plugins)
+    scores["test"], arrays = evaluation.score_split(test, data.test.labels, verify=unseen, draw=True, plugins=plugins)
     scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
     if spec.task.protocol == "closed-set":
         scores["test"] |= evaluation.score_against_gallery(known, data.train.labels, test, data.test.labels)

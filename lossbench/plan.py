@@ -105,16 +105,18 @@ class Plan:
 
     def provenance(self, task: Task, losses: Iterable[Plugin], backbone: str) -> Provenance:
         """What a run of this plan depends on beside its settings."""
-        return provenance_of(task, losses, backbone, self.checksums[task])
+        return provenance_of(task, losses, backbone, self.checksums[task], self.plugin_files)
 
 
-def provenance_of(task: Task, losses: Iterable[Plugin], backbone: str, checksum: str) -> Provenance:
+def provenance_of(
+    task: Task, losses: Iterable[Plugin], backbone: str, checksum: str, plugin_files: Sequence[str]
+) -> Provenance:
     """What a run depends on beside its settings; only plugins that it uses are part of it."""
     modules = [*losses, registry.find("backbone", backbone)]
     used = [
         *modules,
         registry.find("dataset", task.dataset.partition(":")[0]),
-        *(registry.find("metric", name) for name in registry.names("metric")),
+        *(registry.find("metric", name) for name in registry.names("metric", plugin_files)),
     ]
     foreign = {f"{plugin.kind} {plugin.name}": plugin.digest for plugin in used if not plugin.builtin}
     return Provenance(
@@ -147,7 +149,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
     recipes, found = _recipes(experiment)
     mistakes += found
     mistakes += _training_mistakes(experiment.training)
-    mistakes += claims.mistakes(experiment.claims, registry.names("metric"))
+    mistakes += claims.mistakes(experiment.claims, registry.names("metric", map(str, paths)))
     try:
         registry.find("backbone", experiment.backbone)
     except PluginError as error:

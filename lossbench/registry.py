@@ -19,7 +19,7 @@ import keyword
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -297,10 +297,15 @@ def find(kind: Kind, name: str) -> Plugin:
     return _plugins[kind, name]
 
 
-def names(kind: Kind) -> list[str]:
-    """Every usable name of a kind, sorted; entry points are named without importing them."""
+def names(kind: Kind, files: Iterable[str] | None = None) -> list[str]:
+    """Every usable name of a kind, sorted; entry points are named without importing them.
+
+    Args:
+        files: the plugin files whose names count, where only these do: a process may have loaded others.
+    """
     _load_builtin(kind)
-    registered = {plugin_name for plugin_kind, plugin_name in _plugins if plugin_kind == kind}
+    ignored = set() if files is None else _files.keys() - {Path(file).resolve() for file in files}
+    registered = {plugin.name for plugin in _plugins.values() if plugin.kind == kind and plugin.file not in ignored}
     return sorted(registered | {point.name for point in _entry_points(kind)})
 
 

@@ -120,7 +120,7 @@ def _provenance_now(spec: RunSpec) -> Provenance:
         registry.load_file(Path(path))
     losses = [registry.find("loss", term.loss) for term in spec.terms]
     checksum = datasets.load(spec.task.dataset, spec.task.input_size or spec.training.input_size).checksum
-    return provenance_of(spec.task, losses, spec.backbone, checksum)
+    return provenance_of(spec.task, losses, spec.backbone, checksum, spec.plugin_files)
 
 
 def _differences(before: Provenance, now: Provenance, record: Record, repeated: Record) -> Iterator[str]:

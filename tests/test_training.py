@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import DIGITS_OPEN, run_spec, tiny_plan
-from lossbench import datasets
+from lossbench import datasets, registry
 from lossbench.cost import Clock
 from lossbench.execution import build, execute, task_data
 from lossbench.sampling import balanced_plan, uniform_plan
@@ -295,3 +295,23 @@ def test_the_pull_of_the_centers_is_measured_in_final_runs(optimizer):
     caffe = execute(run_spec("softmax+center-caffe", *overrides)).record["metrics"]["train"]
     assert caffe["center-caffe.pull"] > 0
     assert "center.pull" not in execute(run_spec("softmax", *overrides)).record["metrics"]["train"]
+
+
+def test_metrics_of_other_files_do_not_enter_a_run(tmp_path):
+    """A process may have loaded any number of plugin files; a run computes the metrics of its own."""
+    file = tmp_path / "count.py"
+    file.write_text(
+        "from lossbench import metric\n\n@metric('sample-count')\ndef sample_count(embeddings, labels):\n"
+        "    return float(len(labels))\n"
+    )
+    registry.load_file(file)
+    one_epoch = ("training.epochs=1", 'recipes=["softmax"]')
+    without, loaded = (tiny_plan(*one_epoch, plugins=plugins) for plugins in ((), (file,)))
+    specs = [
+        plan.run_spec(plan.experiment.tasks[0], plan.recipes[0], plan.recipes[0].defaults, seed=1, final=False)
+        for plan in (without, loaded)
+    ]
+    scores = [execute(spec).record["metrics"]["val"] for spec in specs]
+    assert scores[1].pop("sphere.sample-count") == scores[1].pop("euclidean.sample-count") > 0
+    assert scores[0] == scores[1]
+    assert [len(spec.provenance.plugins) for spec in specs] == [0, 1]
