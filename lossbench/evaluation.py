@@ -45,17 +45,18 @@ def in_space(embeddings: Tensor, space: str) -> Tensor:
 
 
 def score_split(
-    embeddings: Tensor, labels: Tensor, *, verify: bool = False, plugins: tuple[str, ...] = ()
+    embeddings: Tensor, labels: Tensor, *, verify: bool = False, draw: bool = False, plugins: tuple[str, ...] = ()
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Every figure that needs one split only, in both spaces, and what the report draws of it.
+    """Every figure that needs one split only, in both spaces.
 
     Args:
         verify: whether to verify all pairs too, as the classes are unseen.
+        draw: whether to return what the report draws, too.
         plugins: names of metric plugins to compute beside the built-in figures.
 
     Returns:
-        `<space>.<figure>` to value, NaN where a figure is empty by definition; and the arrays
-        `histogram.<space>.<part>` and `classes.<space>.<column>`.
+        `<space>.<figure>` to value, NaN where a figure is empty by definition; and with
+        `draw` the arrays `histogram.<space>.<part>` and `classes.<space>.<column>`.
     """
     scores: dict[str, float] = {}
     arrays: dict[str, np.ndarray] = {}
@@ -71,11 +72,11 @@ def score_split(
         for name in plugins:
             figures[name] = float(registry.find("metric", name).build(points, labels))
         scores |= {f"{space}.{name}": value for name, value in figures.items()}
-        drawn = {
-            "histogram": metrics.distance_histograms(pairs),
-            "classes": metrics.per_class_statistics(points, labels),
-        }
-        arrays |= {f"{kind}.{space}.{name}": values for kind, found in drawn.items() for name, values in found.items()}
+        if draw:
+            histogram = metrics.distance_histograms(pairs)
+            arrays |= {f"histogram.{space}.{name}": values for name, values in histogram.items()}
+            classes = metrics.per_class_statistics(points, labels)
+            arrays |= {f"classes.{space}.{name}": values for name, values in classes.items()}
     return scores, arrays
 
 

@@ -111,7 +111,7 @@ def _score(path: Path) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     if labels.dtype.kind in "US":
         labels = dense
     several = len(names) > 1
-    scores, drawn = score_split(embeddings, as_tensor(labels, "labels"), verify=several)
+    scores, drawn = score_split(embeddings, as_tensor(labels, "labels"), verify=several, draw=True)
     kept = {"embeddings": arrays["embeddings"], "labels": dense, "class_names": names.astype(str)}
     return scores, drawn | kept
 

@@ -216,10 +216,12 @@ def shift(images: Tensor, offsets: Tensor) -> Tensor:
 def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.Optimizer:
     """One optimizer over network and losses; weight decay only on parameters of two or more dimensions."""
     params = [param for part in model.parts().values() for param in part.parameters()]
-    groups: list[dict[str, Any]] = [
-        {"params": [param for param in params if param.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [param for param in params if param.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = [{"params": params}]
+    if settings.weight_decay:  # a second group costs a small network 5 % of its step
+        groups = [
+            {"params": [param for param in params if param.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [param for param in params if param.ndim <= 1], "weight_decay": 0.0},
+        ]
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, lr=lr, fused=True)
     return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -47,20 +48,15 @@ def pair_distances(points: Tensor, labels: Tensor, *, max_pairs: int, seed: int)
     if total <= max_pairs:
         return _all_pairs(points, ends.tolist())
     genuine = int((counts * (counts - 1) // 2).sum())
-    kept = min(genuine, max(max_pairs // 2, max_pairs - (total - genuine)))
-    rows = torch.arange(len(points), device=points.device)
-    end = ends.repeat_interleave(counts)  # of the own class; what follows it is of other classes
-    generator = torch.Generator().manual_seed(seed)
+    kept = _sample(genuine, total - genuine, max_pairs, seed)
     if total <= _WORTH_ALL * max_pairs:  # computing all and keeping some beats gathering the some
         every = _all_pairs(points, ends.tolist())
-        return PairDistances(
-            every.genuine[_some_numbers(genuine, kept, generator)],
-            every.impostor[_some_numbers(total - genuine, max_pairs - kept, generator)],
-            sampled=True,
-        )
+        return PairDistances(every.genuine[kept[0]], every.impostor[kept[1]], sampled=True)
+    rows = torch.arange(len(points), device=points.device)
+    end = ends.repeat_interleave(counts)  # of the own class; what follows it is of other classes
     return PairDistances(
-        _some_pairs(points, rows + 1, end - rows - 1, kept, generator),
-        _some_pairs(points, end, len(points) - end, max_pairs - kept, generator),
+        _some_pairs(points, rows + 1, end - rows - 1, kept[0]),
+        _some_pairs(points, end, len(points) - end, kept[1]),
         sampled=True,
     )
 
@@ -83,15 +79,23 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _some_pairs(points: Tensor, first: Tensor, count: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Distances of `size` of the pairs (i, first_i + r), 0 <= r < count_i, which are numbered row by row."""
+def _some_pairs(points: Tensor, first: Tensor, count: Tensor, numbers: Tensor) -> Tensor:
+    """Distances of some of the pairs (i, first_i + r), 0 <= r < count_i, which are numbered row by row."""
     last = count.cumsum(0)
     picked = []
-    for chunk in torch.split(_some_numbers(int(last[-1]), size, generator).to(points.device), _CHUNK):
+    for chunk in torch.split(numbers.to(points.device), _CHUNK):
         i = torch.searchsorted(last, chunk, right=True)
         j = first[i] + chunk - (last[i] - count[i])
         picked.append(torch.linalg.vector_norm(points[i] - points[j], dim=1))
     return torch.cat(picked) if picked else points.new_empty(0)
+
+
+@lru_cache(maxsize=1)  # runs of one task, and both spaces of a run, ask for the same
+def _sample(genuine: int, impostor: int, max_pairs: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The numbers of the genuine and of the impostor pairs that are kept, `max_pairs` together."""
+    kept = min(genuine, max(max_pairs // 2, max_pairs - impostor))
+    generator = torch.Generator().manual_seed(seed)
+    return _some_numbers(genuine, kept, generator), _some_numbers(impostor, max_pairs - kept, generator)
 
 
 def _some_numbers(total: int, size: int, generator: torch.Generator) -> Tensor:
