@@ -9,8 +9,13 @@ ARGS ?=
 NAME ?= ablation
 CHROMIUM ?= chromium
 
+# Compiled modules are kept whatever the shell says: without them every start and every worker takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
+PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile -c constraints.txt
 DONE := .venv/.installed
+DEV_DONE := .venv/.installed-dev
 SMOKE := --set name=smoke --set budget.trials=2 --set budget.seeds=2 --set training.epochs=1 \
          --set 'recipes=["softmax", "triplet", "softmax+center"]'
 
@@ -18,15 +23,18 @@ PUBLISHED := report.md results.csv experiment.toml figures
 
 .PHONY: setup ablation report smoke check test bench publish picture
 
-setup: $(DONE)
+setup: $(DEV_DONE)
 
-$(DONE): pyproject.toml constraints.txt requirements-dev.txt
+$(DONE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 		|| { echo "lossbench needs Python 3.11 to 3.13; name one: make setup PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --retries 0 -c constraints.txt --extra-index-url $(TORCH_INDEX) torch 2>/dev/null \
-		|| $(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e . -r requirements-dev.txt
+	$(PIP) --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) torch 2>/dev/null || $(PIP) --no-deps torch
+	$(PIP) -e .
+	@touch $@
+
+$(DEV_DONE): $(DONE) requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 ablation: $(DONE)
@@ -38,11 +46,11 @@ report: $(DONE)
 smoke: $(DONE)
 	$(BIN)/lossbench run experiments/ablation.toml $(SMOKE) $(ARGS)
 
-check: $(DONE)
+check: $(DEV_DONE)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 	$(BIN)/pytest -n auto -m "not slow"
 
-test: $(DONE)
+test: $(DEV_DONE)
 	$(BIN)/pytest -n auto
 
 bench: $(DONE)
