@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from lossbench import interrupt
+from lossbench import interrupt, threads
 
 
 def main() -> None:
     """The command line; Ctrl-C is taken over before anything heavy is imported."""
     interrupt.install()
+    threads.use_one()
     from lossbench.cli import main as commands
 
     commands(prog_name="lossbench")

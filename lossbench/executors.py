@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.cost import TimeLimitError
+from lossbench.threads import ONE_THREAD
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOG_BYTES = 1 << 20  # of a worker's log before it starts anew; one older log is kept
 LAST_WORDS = 2000  # bytes of a worker's output that explain its death
 
@@ -130,7 +130,7 @@ class ProcessExecutor(Executor):
     def _start(self, slot: int) -> _Worker:
         environment = self._environments[slot] if self._environments else {}
         log = None if self._logs is None else self._logs / f"worker-{slot}.log"
-        worker = _Worker(self._context, {**environment, **dict.fromkeys(THREAD_VARIABLES, "1")}, self._preload, log)
+        worker = _Worker(self._context, {**environment, **ONE_THREAD}, self._preload, log)
         self._places[slot] = worker
         worker.get_ready()
         return worker

@@ -22,6 +22,7 @@ from lossbench.statistics import FloatArray
 
 GRID = 21  # points along each axis
 DRAWS = 500
+JITTER = 1e-8  # variance added to every point, so that rounding leaves the covariance definite
 LEAST_TRIALS = 6
 AXES = ("lambda", "alpha")
 
@@ -116,8 +117,9 @@ def _posterior(
     grid[:, places[0]], grid[:, places[1]] = across.ravel(), up.ravel()
     process.kernel_ = process.kernel_.k1  # the surface itself, without the noise of a single trial
     mean, covariance = process.predict(grid, return_cov=True)
+    covariance += JITTER * np.eye(len(mean))
     draws = np.random.default_rng(0).multivariate_normal(
-        mean, covariance, size=DRAWS, method="eigh", check_valid="ignore"
+        mean, covariance, size=DRAWS, method="cholesky", check_valid="ignore"
     )
     shares = (draws >= draws.max(axis=1, keepdims=True) - tolerance / scale).mean(axis=1)
     return (mean * scale + clipped.mean()).reshape(GRID, GRID), shares

