@@ -96,6 +96,22 @@ def losses_of(name: str) -> list[Plugin]:
     return found
 
 
+def untrainable(plugin: Plugin, embedding_dim: int) -> str | None:
+    """Why no run of a loss can train: no scalar, not finite, or detached on an ordinary batch; None where it can.
+
+    What a loss raises is left to its runs: it may be about this batch only.
+    """
+    try:
+        embeddings, labels = batch(dim=embedding_dim)
+        module = Subject(plugin=plugin).build(dim=embedding_dim, dtype=torch.float32)
+        call(module, embeddings.float(), labels, _words(BATCH, embedding_dim))
+    except Violation as violation:
+        return str(violation)
+    except Exception:
+        return None
+    return None
+
+
 def assert_conforms(name: str | Path) -> None:
     """For a test of a plugin: every check passes or is a declared deviation.
 

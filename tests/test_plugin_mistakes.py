@@ -94,6 +94,19 @@ def test_a_loss_that_returns_what_is_no_loss(tmp_path, change, rule):
     assert line.startswith(f"lossbench: error: plugin {path}: loss {name!r}: {rule}")
 
 
+@pytest.mark.parametrize(("change", "rule"), BEHAVIOR.values(), ids=BEHAVIOR)
+def test_nothing_runs_with_a_loss_that_is_none(tmp_path, change, rule):
+    path, name = tmp_path / "mine.py", f"run-{tmp_path.name}"
+    path.write_text(HEAD + f"@loss('{name}')\ndef mine(problem): return Broken({change})\n")
+    runs = tmp_path / "runs"
+    given = ["--plugin", str(path), "--set", f'recipes=["softmax", "{name}"]', "--runs", str(runs)]
+    result = CliRunner().invoke(main, ["run", "ablation", *given])
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert f"plugin {path}: loss {name!r}: {rule.removeprefix('scalar: ').replace('24 x 8', '24 x 32')}" in line
+    assert not runs.exists()
+
+
 def test_a_builder_that_builds_no_module(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(HEAD + "@loss('no-module')\ndef mine(problem): return lambda x, y: x.sum()\n")
