@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
@@ -135,10 +137,13 @@ def curves(
 ) -> Picture:
     """Means over seeds with 95 % bands; names stand at the ends of their lines."""
     figure, axes = frame(height=2.7)
+    frames = [pd.DataFrame({"x": line.x, "mean": line.mean, "name": line.name}) for line in lines]
+    table = pd.concat(frames, ignore_index=True)
+    palette = {line.name: looks[line.name].color for line in lines}
+    seaborn.lineplot(table, x="x", y="mean", hue="name", palette=palette, estimator=None, legend=False, linewidth=1.6,
+                     ax=axes)  # fmt: skip
     for line in lines:
-        color = looks[line.name].color
-        axes.plot(line.x, line.mean, color=color, linewidth=1.6)
-        axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.15, linewidth=0)
+        axes.fill_between(line.x, line.low, line.high, color=palette[line.name], alpha=0.15, linewidth=0)
     if log:
         axes.set_yscale("log")
         plain_log(axes.yaxis)

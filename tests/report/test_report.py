@@ -11,7 +11,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -268,14 +267,3 @@ def test_torch_is_never_imported(tmp_path: Path) -> None:
         "assert not {'torch', 'lossbench.training', 'lossbench.execution'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-@pytest.mark.slow
-def test_a_thousand_runs_take_ten_seconds(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    recipes = {name: list(0.5 + 0.01 * rng.normal(size=10)) for name in ["softmax", *"abcdefghi"]}
-    fill(tmp_path, recipes, trials=28, tasks=("toy/closed-set", "toy/open-set"))
-    assert len(list(tmp_path.glob("*/result.json"))) >= 950
-    started = time.process_time()
-    list(report.write("toy", tmp_path, tmp_path / "out"))
-    assert time.process_time() - started < 10
