@@ -115,6 +115,7 @@ def run(
         return
     if cluster is not None and workers is not None:
         fail("--cluster: the nodes decide how many workers there are; leave --workers out")
+    launch.try_losses(plan)
     launch.check_writable(runs, reports)
     launch.run(plan, store, workers=workers, cluster=cluster, retry_failed=retry_failed)
     write_report(plan.experiment.name, runs, reports)

@@ -10,9 +10,10 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from lossbench import estimate, ranks
+from lossbench import estimate, ranks, registry
+from lossbench.cost import TimeLimitError
 from lossbench.driver import Note, driving
-from lossbench.executors import ProcessExecutor, SerialExecutor
+from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.parsing import read_experiment
 from lossbench.plan import Plan, make_plan
 from lossbench.probe import run_probe, run_scaling
@@ -24,6 +25,7 @@ from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_runs, stale_reasons
 
 PRELOAD = ("lossbench.execution",)  # what a worker imports before its first run
+CHECK_LIMIT_S = 60.0  # for one batch through each loss of a plugin
 GRACE_S = 60.0  # a run may take this much longer than its limit, to load its data, before its worker is killed
 
 
@@ -76,6 +78,36 @@ def run(
         Sweep(plan, store, executor, board, retry_failed=retry_failed, beat=beat).run()
         if ranks.started() == 1:  # the probe measures the steps of one process
             _probe(plan, store, executor, board)
+
+
+def try_losses(plan: Plan) -> None:
+    """One batch through each loss of a plugin, in a process that it may kill or hang: what does so, its runs will show.
+
+    Raises:
+        SpecError: losses that are no scalar, not finite or detached.
+    """
+    foreign = sorted({loss.name for recipe in plan.recipes for loss in recipe.losses if not loss.builtin})
+    if not foreign:
+        return
+    executor = ProcessExecutor(1, limit_s=CHECK_LIMIT_S)
+    try:
+        mistakes = executor.submit(_untrainable, foreign, plan.plugin_files, plan.experiment.embedding_dim).result()
+    except (WorkerDiedError, TimeLimitError):
+        return
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+    if mistakes:
+        raise SpecError(mistakes)
+
+
+def _untrainable(names: Sequence[str], plugin_files: Sequence[str], embedding_dim: int) -> list[str]:
+    """What the process calls; torch is imported there, not in the driver."""
+    from lossbench import conformance
+
+    for path in plugin_files:
+        registry.load_file(Path(path))
+    found = [(plugin := registry.find("loss", name), conformance.untrainable(plugin, embedding_dim)) for name in names]
+    return [f"plugin {plugin.file}: loss {plugin.name!r}: {why}" for plugin, why in found if why]
 
 
 def _beat(note: Note, executor: Executor) -> None:

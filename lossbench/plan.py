@@ -147,7 +147,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
     if mistakes:
         raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
     recipes, found = _recipes(experiment)
-    mistakes += found + _untrainable(recipes, experiment.embedding_dim)
+    mistakes += found
     mistakes += _training_mistakes(experiment.training)
     mistakes += claims.mistakes(experiment.claims, registry.names("metric", map(str, paths)))
     try:
@@ -207,17 +207,6 @@ def _unlisted_params(experiment: Experiment) -> list[str]:
         _, found = with_params(recipe, given)
         mistakes += [f"{toml_path(['params', name, param])}: {mistake}" for param, mistake in found]
     return mistakes
-
-
-def _untrainable(recipes: Iterable[Recipe], embedding_dim: int) -> list[str]:
-    """Losses of plugins whose first batch already shows that no run can train with them."""
-    foreign = {plugin.name: plugin for recipe in recipes for plugin in recipe.losses if not plugin.builtin}
-    if not foreign:
-        return []
-    from lossbench import conformance  # imports torch, as the file of the loss did
-
-    found = [(plugin, conformance.untrainable(plugin, embedding_dim)) for plugin in foreign.values()]
-    return [f"plugin {plugin.file}: loss {plugin.name!r}: {why}" for plugin, why in found if why]
 
 
 def _training_mistakes(training: Training) -> list[str]:
