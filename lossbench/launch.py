@@ -25,7 +25,7 @@ from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_runs, stale_reasons
 
 PRELOAD = ("lossbench.execution",)  # what a worker imports before its first run
-CHECK_LIMIT_S = 60.0  # for one batch through each loss of a plugin
+CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin
 GRACE_S = 60.0  # a run may take this much longer than its limit, to load its data, before its worker is killed
 
 
