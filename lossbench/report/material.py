@@ -202,7 +202,7 @@ def gather(name: str, runs: Path) -> Material:
     store = Store(runs)
     plan = store.read_plan(name)
     everything = store.table(plan)
-    table = everything[everything["status"] != "missing"].reset_index(drop=True)
+    table = everything[everything["status"] != "missing"].reset_index(drop=True).copy()  # of few blocks
     table.insert(1, "task", table["dataset"].str.cat(table["protocol"], sep="/"))
     planned = max(int(plan["planned_runs"]), len(everything))
     return Material(
