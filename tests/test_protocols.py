@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from experiments import DIGITS_OPEN, sweep, tiny_plan
-from lossbench import evaluation, metrics
+from lossbench import evaluation, metrics, report
 from lossbench.execution import execute, task_data
 from lossbench.report.evidence import PRIMARY, Evidence
 from lossbench.report.material import gather
@@ -125,6 +125,8 @@ def test_every_seed_runs_every_fold_and_scores_their_mean(tmp_path):
     assert [cell.value for cell in row.cells[1:4]] == pytest.approx(means)
     assert row.cells[4].value == pytest.approx(np.mean(means))
     assert row.cells[5].value == pytest.approx(np.std(means, ddof=1) / math.sqrt(3))
+    *_, page = report.write("ablation", tmp_path, tmp_path / "reports")  # trials have no fold
+    assert Path(page).is_file()
 
 
 def test_a_seed_that_lacks_a_fold_has_no_score(tmp_path):

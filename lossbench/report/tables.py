@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
@@ -294,7 +295,7 @@ def _run_row(material: Material, row: object) -> Row:
 
     def number(column: str) -> float:
         value = get(column)
-        return float(value) if value is not None and value == value else math.nan
+        return math.nan if pd.isna(value) else float(value)
 
     val, test, epoch, trial = number(VALIDATION), number(PRIMARY), number("best_epoch"), number("trial")
     return Row(
