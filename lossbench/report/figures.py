@@ -80,11 +80,12 @@ def headline(
     axes.set_xlim(low, high)
     _rows(axes, [strip.name for strip in strips])
     _right_labels(axes, [f"{formats.score(strip.mean)} {strip.letters}" for strip in strips])
-    for key, value in shown.items():
+    for level, (key, value) in enumerate(sorted(shown.items(), key=lambda item: -item[1])):
         line = axes.axvline(value, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
         tip(line, f"{key}: {formats.score(value)}")
-        axes.text(value, 1.0, f"{key} {formats.score(value)}", transform=axes.get_xaxis_transform(), color=FAINT,
-                  fontsize=7, ha="left" if value < (low + high) / 2 else "right", va="bottom")  # fmt: skip
+        axes.annotate(f"{key} {formats.score(value)}", (value, 1.0), (0, 1 + 9 * level), textcoords="offset points",
+                      xycoords=axes.get_xaxis_transform(), color=FAINT, fontsize=7, va="bottom",
+                      ha="left" if value < (low + high) / 2 else "right")  # fmt: skip
     far = {key: value for key, value in baselines.items() if key not in shown and np.isfinite(value)}
     if far:
         text = "off the scale: " + ", ".join(f"{key} {formats.score(value)}" for key, value in far.items())
