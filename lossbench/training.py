@@ -217,7 +217,7 @@ def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.O
     """One optimizer over network and losses; weight decay only on parameters of two or more dimensions."""
     params = [param for part in model.parts().values() for param in part.parameters()]
     groups: list[dict[str, Any]] = [{"params": params}]
-    if settings.weight_decay:  # a second group costs a small network 5 % of its step
+    if settings.weight_decay:  # a second group is a second call of the fused step
         groups = [
             {"params": [param for param in params if param.ndim > 1], "weight_decay": settings.weight_decay},
             {"params": [param for param in params if param.ndim <= 1], "weight_decay": 0.0},

@@ -212,7 +212,6 @@ def test_the_driver_keeps_its_size_over_ten_thousand_runs(tmp_path, monkeypatch)
     first = min(count for count, _ in sizes if count >= 2_000)
     peak = max(size for _, size in sizes)
     grown = (peak - dict(sizes)[first]) / (sizes[-1][0] - first)
-    print(f"{grown:.0f} bytes a run")
     assert grown < 4_000, f"{grown:.0f} bytes a run"
 
 
