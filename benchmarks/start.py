@@ -32,8 +32,8 @@ IMAGES = 60_000
 MANY = (  # some ten thousand runs
     'tasks=[{dataset="digits", protocol="closed-set"}]',
     'recipes=["softmax", "contrastive", "triplet"]',
-    "budget.trials=1",
-    "budget.seeds=2500",
+    "budget.trials=2",
+    "budget.seeds=1430",
 )
 THOUSAND = ('tasks=[{dataset="digits", protocol="closed-set"}]', "budget.trials=20", "budget.seeds=70")
 

@@ -29,7 +29,7 @@ class _Survey(Sweep):
 
     def __init__(self, plan: Plan, store: Store) -> None:
         super().__init__(plan, store, SerialExecutor(), self)
-        self.found: list[tuple[Job, Record]] = []
+        self.found: list[tuple[Job, float | None]] = []
         self.need_all()
 
     def start(self, total: int, workers: int) -> None: ...
@@ -37,17 +37,17 @@ class _Survey(Sweep):
     def message(self, text: str) -> None: ...
 
     def finished(self, job: Job, record: Record, *, reused: bool) -> None:
-        self.found.append((job, record))
+        self.found.append((job, record.get("cost", {}).get("run_wall_s")))
 
     def _write_plan(self) -> None: ...
 
 
-def stored(plan: Plan, store: Store) -> list[tuple[Job, Record]]:
-    """The planned runs that are there, with their results; nothing is run or written."""
+def stored(plan: Plan, store: Store) -> list[tuple[Job, float | None]]:
+    """The planned runs that are there and the seconds that each took; nothing is run or written."""
     return _Survey(plan, store).found
 
 
-def seconds_left(plan: Plan, found: Sequence[tuple[Job, Record]]) -> float:
+def seconds_left(plan: Plan, found: Sequence[tuple[Job, float | None]]) -> float:
     """Seconds of work for one worker: of each kind of run the mean of those stored, else from its images.
 
     Args:
@@ -85,9 +85,9 @@ def _kind(job: Job) -> Kind:
     return job.spec.task, job.spec.final
 
 
-def _mean_seconds(found: Sequence[tuple[Job, Record]]) -> Mapping[Kind, float]:
+def _mean_seconds(found: Sequence[tuple[Job, float | None]]) -> Mapping[Kind, float]:
     times: dict[Kind, list[float]] = defaultdict(list)
-    for job, record in found:
-        if seconds := record.get("cost", {}).get("run_wall_s"):
+    for job, seconds in found:
+        if seconds:
             times[_kind(job)].append(seconds)
     return {kind: fmean(seconds) for kind, seconds in times.items()}

@@ -213,7 +213,7 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
     lines.append(f"  {experiment.budget.seeds} final seeds, with default and with tuned parameters")
     lines.append(f"{planned_runs(plan)} planned runs, {len(found)} of them done")
     lines.append(f"about {duration(left_s / count)} on {count} worker{'s' if count > 1 else ''}")
-    if stale := stale_reasons(plan, store):
+    if stale := stale_reasons(plan, store, [job for job, _ in found]):
         lines.append(f"{len(stale)} stored runs would be repeated")
     return "\n".join(lines)
 

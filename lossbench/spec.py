@@ -11,7 +11,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -307,7 +307,7 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
 
 def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:
     """The fields of a specification; unlike `dataclasses.asdict`, which copies frozen tuples item by item."""
-    return {entry.name: getattr(part, entry.name) for entry in fields(part)}
+    return {name: getattr(part, name) for name in part.__dataclass_fields__}
 
 
 def from_json(plain: Mapping[str, Any]) -> RunSpec:

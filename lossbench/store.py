@@ -14,22 +14,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
-from lossbench.spec import SCHEMA, canonical
+from lossbench.spec import SCHEMA
 
 ROW_COLUMNS = ["experiment", "dataset", "protocol", "recipe", "role", "trial", "seed", "run_id", "status"]
 KEPT_RECORDS = 1024  # in memory
 METRIC_GROUPS = ("train", "val", "test")
+JSON = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY  # NaN, which JSON lacks, is null
+CHECKSUM, END = b',\n  "sha256": "', b"\n}"  # a result ends with the SHA-256 of what it is without this entry
 
 
 class StoreError(OSError):
@@ -52,10 +54,10 @@ class Store:
         """The record of a finished run; None where there is none or where it is `damaged`."""
         if run_id not in self._cache:
             try:
-                content = (self.folder(run_id) / "result.json").read_bytes()
+                with open(f"{self.root}/{run_id}/result.json", "rb") as file:  # noqa: PTH123  # ten thousand at a resume
+                    record = _opened(file.read(), run_id)
             except OSError:
                 return None
-            record = _parsed(content, run_id)
             if record is None or not self._has_files(record):
                 self.damaged.add(run_id)
                 return None
@@ -86,10 +88,11 @@ class Store:
             files["model.pt"] = checkpoint
         for name, stored in files.items():
             write_whole(folder / name, stored)
-        content = _plain({**record, "files": {name: _described(stored) for name, stored in files.items()}})
-        write_whole(folder / "result.json", _dump({**content, "sha256": _checksum(content)}))
+        described = {name: _described(stored) for name, stored in files.items()}
+        content = _dump({**record, "files": described})
+        write_whole(folder / "result.json", _with_checksum(content))
         self.damaged.discard(record["run_id"])
-        self._keep(content)
+        self._keep(orjson.loads(content))
 
     def _keep(self, record: dict[str, Any]) -> None:
         """Remember the records read last, so that a driver of any number of runs keeps its size."""
@@ -99,8 +102,8 @@ class Store:
 
     def _has_files(self, record: Mapping[str, Any]) -> bool:
         """Whether the files beside a result are there in their size; their content is checked when it is read."""
-        folder = self.folder(record["run_id"])
-        return all(_size(folder / name) == known["bytes"] for name, known in record.get("files", {}).items())
+        folder = f"{self.root}/{record['run_id']}"
+        return all(_size(f"{folder}/{name}") == known["bytes"] for name, known in record.get("files", {}).items())
 
     def arrays(self, run_id: str) -> dict[str, np.ndarray]:
         """The arrays kept for drawing; empty where there are none.
@@ -121,7 +124,7 @@ class Store:
     def audit(self, run_id: str) -> dict[str, Any]:
         """Per-epoch test scores of a final run. For the section on bad practice only."""
         path = self.folder(run_id) / "audit.json"
-        return json.loads(path.read_bytes()) if path.exists() else {}
+        return orjson.loads(path.read_bytes()) if path.exists() else {}
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Every finished run."""
@@ -143,7 +146,7 @@ class Store:
         """
         path = self.root / "experiments" / f"{name}.json"
         try:
-            plan = json.loads(path.read_bytes())
+            plan = orjson.loads(path.read_bytes())
         except FileNotFoundError as error:
             known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
             raise StoreError(f"{self.root}: no experiment {name!r} was run here (known: {known})") from error
@@ -161,29 +164,28 @@ class Store:
     def read_probe(self, name: str) -> dict[str, Any] | None:
         """What the cost probe of an experiment measured; None where there is nothing to read."""
         try:
-            content = json.loads((self.root / "probes" / f"{name}.json").read_bytes())
+            content = orjson.loads((self.root / "probes" / f"{name}.json").read_bytes())
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
 
     def table(self, plan: Mapping[str, Any]) -> pd.DataFrame:
         """One row a planned run, one column a figure; runs that are not there yet have status `missing`."""
-        return _in_order(pd.DataFrame([self._row(plan["name"], row) for row in plan["rows"]], columns=None))
-
-    def _row(self, experiment: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        record = self.read(row["run_id"])
-        flat: dict[str, Any] = {"experiment": experiment} | {key: row[key] for key in ROW_COLUMNS[1:-1]}
-        flat["status"] = "missing" if record is None else record["status"]
-        flat |= {} if row.get("fold") is None else {"fold": row["fold"]}
-        flat |= {f"param.{name}": value for name, value in row["params"].items()}
-        if record is None:
-            return flat
-        for group in METRIC_GROUPS:
-            scores = record.get("metrics", {}).get(group, {})
-            flat |= {f"{group}.{name}": _number(value) for name, value in scores.items()}
-        flat["best_epoch"] = record.get("best_epoch")
-        flat["diverged_epoch"] = record.get("diverged_epoch")
-        return flat | {f"cost.{name}": _number(value) for name, value in record.get("cost", {}).items()}
+        rows = plan["rows"]
+        lead = [{"experiment": plan["name"]} | {key: row[key] for key in ROW_COLUMNS[1:-1]} for row in rows]
+        folds = [{} if row.get("fold") is None else {"fold": row["fold"]} for row in rows]
+        states, epochs = [], []
+        figures: dict[str, list[Mapping[str, Any]]] = {"param": [row["params"] for row in rows]}
+        figures |= {group: [] for group in (*METRIC_GROUPS, "cost")}
+        for row in rows:
+            record = self.read(row["run_id"]) or {"status": "missing"}
+            states.append({"status": record["status"]})
+            epochs.append({name: record.get(name) for name in ("best_epoch", "diverged_epoch")})
+            for group in METRIC_GROUPS:
+                figures[group].append(record.get("metrics", {}).get(group, {}))
+            figures["cost"].append(record.get("cost", {}))
+        parts = [_columns(found).add_prefix(f"{group}.") for group, found in figures.items()]
+        return _in_order(pd.concat([*map(_columns, (lead, states, folds, epochs)), *parts], axis=1))
 
 
 def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -247,48 +249,48 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dump(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(_plain(content), indent=1, sort_keys=False).encode()
+    return orjson.dumps(content, default=_plain, option=JSON)
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: a figure that is empty is null."""
+    """What JSON has no word for, in one that it has."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, str) or value is None:
-        return value
+        return dict(value)
     if isinstance(value, Iterable):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value
+        return list(value)
+    raise TypeError(f"not a JSON value: {value!r}")
 
 
-def _number(value: float | None) -> float:
-    """A figure of a result file: null is NaN."""
-    return float("nan") if value is None else value
+def _columns(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One column a name that any run has; null, in a column of nothing else too, is NaN."""
+    table = pd.DataFrame(found)
+    return table.astype(dict.fromkeys(table.columns[table.isna().all()], float))
 
 
-def _checksum(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(record).encode()).hexdigest()
+def _with_checksum(content: bytes) -> bytes:
+    """A result as it is stored."""
+    return content.removesuffix(END) + CHECKSUM + hashlib.sha256(content).hexdigest().encode() + b'"' + END
 
 
 def _described(content: bytes) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _size(path: Path) -> int | None:
+def _size(path: str) -> int | None:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116  # several for each of ten thousand runs
     except OSError:
         return None
 
 
-def _parsed(content: bytes, run_id: str) -> dict[str, Any] | None:
+def _opened(stored: bytes, run_id: str) -> dict[str, Any] | None:
     """The record in a result file; None where it is of another schema or run, or not what was written."""
-    try:
-        record = json.loads(content)
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("run_id") != run_id:
-            return None
-        return record if record.pop("sha256", None) == _checksum(record) else None
-    except (ValueError, RecursionError):
+    content = stored.rpartition(CHECKSUM)[0] + END
+    if stored != _with_checksum(content):
         return None
+    try:
+        record = orjson.loads(content)
+    except ValueError:
+        return None
+    fits = isinstance(record, dict) and record.get("schema") == SCHEMA and record.get("run_id") == run_id
+    return record if fits else None

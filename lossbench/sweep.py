@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,10 +105,10 @@ class Sweep:
 
     def run(self) -> None:
         """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
-        self._report_stale()
         earlier = self._planned_before()
         self.progress.start(planned_runs(self.plan), getattr(self.executor, "workers", 1))
         self.need_all()
+        self._report_stale()
         self._register_claims(earlier)
         self._write_plan()
         try:
@@ -171,15 +171,17 @@ class Sweep:
         self._need(jobs, then=told, priority=TRIAL)
 
     def _need_finals(self, task: Task, recipe: Recipe, role: str, trial: int, values: dict[str, Value]) -> None:
+        seeds = self.plan.final_seeds
+        first = self.plan.run_spec(task, recipe, values, seed=seeds[0], final=True)
         self._need(
             Job(
-                spec=self.plan.run_spec(task, recipe, values, seed=seed, final=True, fold=fold),
+                spec=replace(first, seed=seed, fold=fold),
                 recipe=recipe.name,
                 role=role,
                 trial=trial,
                 params=values,
             )
-            for fold, seed in itertools.product(task.final_folds, self.plan.final_seeds)
+            for fold, seed in itertools.product(task.final_folds, seeds)
         )
 
     def _need(
@@ -263,14 +265,14 @@ class Sweep:
 
     def _register_claims(self, earlier: list[dict[str, Any]]) -> None:
         """Register what the experiment claims; post hoc where a final run of this or an earlier plan is stored."""
-        experiment, rows = self.plan.experiment, [*earlier, *(job.row() for job in self.jobs)]
+        experiment, rows = self.plan.experiment, itertools.chain(earlier, (job.row() for job in self.jobs))
         seen = any(self.store.read(row["run_id"]) is not None for row in rows if row["role"] in FINAL_ROLES)
         for text in claims.register(self.store, experiment.name, experiment.claims, seen=seen):
             self.progress.message(f"post hoc, as final runs were already there: {text}")
 
     def _report_stale(self) -> None:
         """One line about results of the same runs under other code, data or libraries."""
-        reasons = stale_reasons(self.plan, self.store)
+        reasons = stale_reasons(self.plan, self.store, self.jobs)
         if reasons:
             why = ", ".join(sorted({reason for found in reasons.values() for reason in found}))
             self.progress.message(f"{len(reasons)} stored runs will be repeated: {why} changed")
@@ -315,8 +317,11 @@ def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
     }
 
 
-def stale_reasons(plan: Plan, store: Store) -> dict[str, list[str]]:
+def stale_reasons(plan: Plan, store: Store, jobs: Iterable[Job]) -> dict[str, list[str]]:
     """Runs of this experiment's last plan with today's settings that other code, data or libraries made.
+
+    Args:
+        jobs: what is known to be planned today, and so is not stale.
 
     Returns:
         run id to what changed: `data`, `code`, `libraries`.
@@ -330,7 +335,8 @@ def stale_reasons(plan: Plan, store: Store) -> dict[str, list[str]]:
     tasks = [(task.model_dump(), plan.checksums[task]) for task in experiment.tasks]
     code_of = lru_cache(_code_of)
     found: dict[str, list[str]] = {}
-    for run_id in dict.fromkeys(row["run_id"] for row in rows):
+    today = {job.spec.run_id for job in jobs}
+    for run_id in dict.fromkeys(row["run_id"] for row in rows if row["run_id"] not in today):
         record = store.read(run_id)
         spec = record["spec"] if record else {}
         data = next((checksum for task, checksum in tasks if spec.get("task") == task), None)

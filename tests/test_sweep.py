@@ -197,7 +197,7 @@ def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkey
     assert changed.run_spec(
         changed.experiment.tasks[0], changed.recipes[0], changed.recipes[0].defaults, seed=1, final=True
     ).run_id not in {row["run_id"] for row in store.read_plan("ablation")["rows"]}
-    stale = stale_reasons(changed, Store(store.root))
+    stale = stale_reasons(changed, Store(store.root), [])
     assert stale
     assert set(map(tuple, stale.values())) == {("code",)}
     progress = Quiet()
@@ -383,7 +383,7 @@ def test_the_estimate_follows_images_and_stored_times(finished):
     larger = tiny_plan(*FAST, "training.epochs=30")
     assert estimate.guess(larger, (task, False)) > 5 * estimate.guess(plan, (task, False))
     found = estimate.stored(plan, Store(store.root))
-    finals = [record["cost"]["run_wall_s"] for job, record in found if job.spec.final]
+    finals = [seconds for job, seconds in found if job.spec.final]
     more = tiny_plan(*FAST, "budget.seeds=3")
     missing = planned_runs(more) - planned_runs(plan)
     assert estimate.seconds_left(more, found) == pytest.approx(missing * sum(finals) / len(finals))
