@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from lossbench import __version__
+from lossbench.executors import SerialExecutor
 from lossbench.report import (
     claims,
     costs,
@@ -93,35 +97,44 @@ class Document:
 def compose(material: Material, evidence: Evidence) -> Document:
     """Compute everything that the report shows."""
     empty = material.progress.finished == 0
-    answered = () if empty else claims.answers(evidence)
-    together = overall.Overall(material)
-    found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
-        {"overall": overall.table(together)} if together.worthwhile else {}
-    )
-    return Document(
-        name=material.name,
-        question=str(material.experiment.get("question", "")),
-        version=__version__,
-        scope=SCOPE,
-        state=_state(material),
-        empty=empty,
-        tasks=() if empty else tuple(_task(evidence, task) for task in material.tasks),
-        claims=answered,
-        tables={name: table for name, table in found.items() if table},
-        pictures={} if empty else drawing.overall_pictures(together) | sweeping.noise_pictures(material),
-        findings=() if empty else tuple(sweeps.noise_findings(evidence)),
-        protocol=protocol.protocol(material),
-    )
+    with _beside() as executor:
+        drawn = {task: executor.submit(drawing.pictures, evidence, task) for task in material.tasks}
+        answered = () if empty else claims.answers(evidence)
+        together = overall.Overall(material)
+        found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
+            {"overall": overall.table(together)} if together.worthwhile else {}
+        )
+        return Document(
+            name=material.name,
+            question=str(material.experiment.get("question", "")),
+            version=__version__,
+            scope=SCOPE,
+            state=_state(material),
+            empty=empty,
+            tasks=() if empty else tuple(_task(evidence, task, pictures) for task, pictures in drawn.items()),
+            claims=answered,
+            tables={name: table for name, table in found.items() if table},
+            pictures={} if empty else drawing.overall_pictures(together) | sweeping.noise_pictures(material),
+            findings=() if empty else tuple(sweeps.noise_findings(evidence)),
+            protocol=protocol.protocol(material),
+        )
 
 
-def _task(evidence: Evidence, task: str) -> TaskReport:
+def _beside() -> Executor:
+    """Draws in a copy of this process while tables are made; in this process, where forking is not safe."""
+    if sys.platform == "linux":
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+    return SerialExecutor()
+
+
+def _task(evidence: Evidence, task: str, pictures: Future[dict[str, Picture]]) -> TaskReport:
     return TaskReport(
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
         answer=answer(evidence, task),
         findings=(*findings(evidence, task), *sweeps.findings(evidence, task), *pulls.findings(evidence, task)),
         tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
-        pictures=drawing.pictures(evidence, task),
+        pictures=pictures.result(),
         galleries=gallery.galleries(evidence.material, task),
         map_data=maps.interactive(evidence.material, task),
         animation=planes.animation(evidence.material, task),

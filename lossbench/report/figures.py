@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -195,9 +196,9 @@ def done(
 def _strip(axes: Any, row: int, strip: Strip, look: Look) -> None:
     spread = np.linspace(-0.16, 0.16, len(strip.scores)) if len(strip.scores) > 1 else [0.0]
     for offset, (seed, score) in zip(spread, sorted(strip.scores.items()), strict=True):
-        (dot,) = axes.plot(
-            [score], [row + offset], "o", markersize=3.6, color=look.color, alpha=0.55, markeredgewidth=0
-        )
+        dot = Line2D([score], [row + offset], marker="o", markersize=3.6, color=look.color, alpha=0.55,
+                     markeredgewidth=0, in_layout=False)  # fmt: skip
+        axes.add_artist(dot)
         tip(dot, f"{strip.name}, seed {seed}: {formats.score(score)}")
     if np.isfinite(strip.low):
         axes.plot([strip.low, strip.high], [row, row], color=INK, linewidth=1.6, solid_capstyle="round")
