@@ -128,3 +128,17 @@ def folder(request: Request) -> Dataset:
     from lossbench.datasets import folder
 
     return folder.load(request)
+
+
+@dataset(
+    "huggingface",
+    source="a data set of Hugging Face that you saved",
+    license="the publisher's",
+    citation="Lhoest et al. 2021, EMNLP demonstrations",
+    protocols=("closed-set", "open-set"),
+)
+def huggingface(request: Request) -> Dataset:
+    """`huggingface:PATH`: a folder that `datasets` wrote by `save_to_disk`, with a picture and a class in each row."""
+    from lossbench.datasets import huggingface
+
+    return huggingface.load(request)

@@ -6,15 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import DataError, Dataset, Images, Request
-from lossbench.datasets.images import centered_square, shrunk
+from lossbench.datasets.images import centered_square, shrunk, stacked, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP")  # the parsers that may run, whatever a file claims to be
-GREY = ("1", "L", "LA", "I;16", "I;16B", "I")
 
 
 def load(request: Request) -> Dataset:
@@ -72,7 +71,7 @@ def decode(request: Request) -> Dataset:
         if len(images) == before:
             raise DataError(f"folder:{root}: class {name}: none of its {len(files)} files can be read")
     return Dataset(
-        images=_stacked(images, root),
+        images=stacked(images, f"folder:{root}"),
         labels=np.array(labels, dtype=np.int64),
         class_names=tuple(classes),
         unreadable=tuple(unreadable),
@@ -85,28 +84,9 @@ def _picture(file: Path, size: int | None) -> Images | str:
         return "not a picture" if file.is_file() else "not a file"
     try:
         with Image.open(file, formats=FORMATS) as opened:
-            picture = _upright(opened)
+            picture = upright(opened)
     except Exception as error:  # whatever a decoder raises, it is this one file that cannot be read
         return type(error).__name__ if not isinstance(error, OSError) else "damaged, or not what its name says"
     if size is not None:
         picture = shrunk(centered_square(picture), size)
     return np.asarray(picture)
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """Eight bits, grey or red-green-blue, turned the way the camera was held."""
-    turned = ImageOps.exif_transpose(picture)
-    if turned.mode in ("I", "I;16", "I;16B"):  # 16 bits: the upper eight
-        return Image.fromarray((np.asarray(turned).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    return turned.convert("L" if turned.mode in GREY else "RGB")
-
-
-def _stacked(images: list[Images], root: Path) -> Images:
-    """All images in one array; grey ones become colour where any has colour."""
-    sizes = sorted({image.shape[:2] for image in images})
-    if len(sizes) > 1:
-        shown = " and ".join(f"{width} x {height}" for height, width in (sizes[0], sizes[-1]))
-        raise DataError(f"folder:{root}: pictures differ in size ({shown}); set `training.input_size`")
-    if any(image.ndim == 3 for image in images):
-        images = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images]
-    return np.stack(images)

@@ -9,6 +9,8 @@ from lossbench import registry
 from lossbench.datasets.cache import data_folder
 from lossbench.datasets.dataset import DataError, Dataset, Request, with_checksum
 
+WITH_PATH = ("folder", "huggingface")
+
 
 class UnreadableFiles(UserWarning):
     """Files that a data set left out because they could not be read, by name and number."""
@@ -29,8 +31,8 @@ def load(name: str, size: int | None = None) -> Dataset:
         raise DataError(f"{name}: size {size} is not a number of pixels")
     plugin_name, _, path = name.partition(":")
     plugin = registry.find("dataset", plugin_name)
-    if path and plugin.builtin and plugin_name != "folder":
-        raise DataError(f"{name}: {plugin_name!r} takes no path; only folder:PATH does")
+    if path and plugin.builtin and plugin_name not in WITH_PATH:
+        raise DataError(f"{name}: {plugin_name!r} takes no path; only {' and '.join(WITH_PATH)} do")
     data = plugin.build(Request(folder=data_folder(), size=size, path=path))
     if not isinstance(data, Dataset):
         raise DataError(f"{name}: the plugin returned {type(data).__name__}, not a Dataset")

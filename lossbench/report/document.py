@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -98,7 +99,8 @@ def compose(material: Material, evidence: Evidence) -> Document:
     """Compute everything that the report shows."""
     empty = material.progress.finished == 0
     with _beside() as executor:
-        drawn = {task: executor.submit(drawing.pictures, evidence, task) for task in material.tasks}
+        as_it_is = pickle.dumps(evidence)  # now: an executor pickles in a thread, while evidence grows here
+        drawn = {task: executor.submit(_pictures, as_it_is, task) for task in material.tasks}
         answered = () if empty else claims.answers(evidence)
         together = overall.Overall(material)
         found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
@@ -125,6 +127,10 @@ def _beside() -> Executor:
     if sys.platform == "linux":
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
     return SerialExecutor()
+
+
+def _pictures(evidence: bytes, task: str) -> dict[str, Picture]:
+    return drawing.pictures(pickle.loads(evidence), task)  # this process's own
 
 
 def _task(evidence: Evidence, task: str, pictures: Future[dict[str, Picture]]) -> TaskReport:

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from lossbench.datasets.loading import WITH_PATH
 
 PEOPLE = [f"Person_{number:02d}" for number in range(60)]  # every third has one photograph, the first has 53
 FOLDS = 5
 
 
 def write(name: str, folder: Path) -> Path | None:
-    """Write the files of a data set; returns the path that `folder:PATH` needs."""
+    """Write the files of a data set; returns the path where its name needs one, as in `folder:PATH`."""
     writers = {
         "mnist": write_idx,
         "fashion-mnist": write_idx,
@@ -29,12 +32,13 @@ def write(name: str, folder: Path) -> Path | None:
         "cifar10": write_cifar10,
         "cifar100": write_cifar100,
         "folder": write_pictures,
+        "huggingface": write_rows,
     }
     target = folder / name
     if name in writers:
         target.mkdir(parents=True)
         writers[name](target)
-    return target if name == "folder" else None
+    return target if name in WITH_PATH else None
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
@@ -177,3 +181,12 @@ def write_pictures(folder: Path, classes: int = 10, count: int = 10) -> None:
         for picture in range(count):
             pixels = noise(number * 100 + picture, 12, 12)
             (folder / f"class{number}" / f"{picture}.png").write_bytes(encoded(pixels))
+
+
+def write_rows(folder: Path, classes: int = 10, count: int = 10) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs pip install 'lossbench[huggingface]'")
+    names = [f"class{number}" for number in range(classes)]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    pictures = [Image.fromarray(noise(row, 12, 12)) for row in range(classes * count)]
+    labels = [row % classes for row in range(classes * count)]
+    datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features).save_to_disk(folder)

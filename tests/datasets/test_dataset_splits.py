@@ -20,7 +20,18 @@ from lossbench.datasets.splits import (
 )
 from lossbench.datasets.subset import training_samples
 
-BUILTIN = ("cifar10", "cifar100", "digits", "fashion-mnist", "folder", "glyphs", "lfw", "mnist", "omniglot")
+BUILTIN = (
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion-mnist",
+    "folder",
+    "glyphs",
+    "huggingface",
+    "lfw",
+    "mnist",
+    "omniglot",
+)
 FOLDS = {"closed-set": (None,), "open-set": (None, *range(CLASS_FOLDS)), "verification": (None, *range(5))}
 EVERY_SPLIT = [
     pytest.param(name, protocol, fold, id=f"{name}-{protocol}-{fold}")
