@@ -227,8 +227,7 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """Show what can be named in an experiment."""
     from lossbench import registry
 
-    for path in plugins:
-        registry.load_file(path)
+    registry.load_files(plugins)
     for each in registry.KINDS:
         if kind not in (None, registry.FOLDERS[each]):
             continue

@@ -9,7 +9,6 @@ import time
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,8 +175,7 @@ def environment() -> dict[str, str]:
 
 
 def _run(spec: RunSpec) -> RunResult:
-    for path in spec.plugin_files:
-        registry.load_file(Path(path))
+    registry.load_files(spec.plugin_files)
     size = spec.task.input_size or spec.training.input_size
     data = task_data(spec.task, size, spec.training.device, spec.fold)
     if data.checksum != spec.provenance.data:

@@ -104,8 +104,7 @@ def _untrainable(names: Sequence[str], plugin_files: Sequence[str], embedding_di
     """What the process calls; torch is imported there, not in the driver."""
     from lossbench import conformance
 
-    for path in plugin_files:
-        registry.load_file(Path(path))
+    registry.load_files(plugin_files)
     found = [(plugin := registry.find("loss", name), conformance.untrainable(plugin, embedding_dim)) for name in names]
     return [f"plugin {plugin.file}: loss {plugin.name!r}: {why}" for plugin, why in found if why]
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -83,8 +82,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     first = next(iter(specs.values()))
-    for path in first.plugin_files:
-        registry.load_file(Path(path))
+    registry.load_files(first.plugin_files)
     data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device, first.fold)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
@@ -119,8 +117,7 @@ def measure_scaling(terms: Sequence[Term], plugin_files: Sequence[str], device: 
         the sizes that do not grow.
     """
     torch.set_num_threads(1)
-    for path in plugin_files:
-        registry.load_file(Path(path))
+    registry.load_files(plugin_files)
     losses: dict[str, dict[str, list[list[float | None]]]] = {
         term.loss: {scale: [] for scale in SCALES} for term in terms
     }

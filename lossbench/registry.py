@@ -314,6 +314,16 @@ def registered_by(path: Path, kind: Kind) -> list[Plugin]:
     return [plugin for plugin in _plugins.values() if plugin.kind == kind and plugin.file == path.resolve()]
 
 
+def load_files(paths: Iterable[str | Path]) -> None:
+    """Import plugin files, each once.
+
+    Raises:
+        PluginError: as `load_file`, for the first that fails.
+    """
+    for path in paths:
+        load_file(Path(path))
+
+
 def load_file(path: Path) -> str:
     """Import a plugin file once and return the SHA-256 of its source.
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lossbench import datasets, registry
@@ -116,8 +115,7 @@ def replay(record: Record, executor: Executor, *, tolerance: float = TOLERANCE) 
 
 
 def _provenance_now(spec: RunSpec) -> Provenance:
-    for path in spec.plugin_files:
-        registry.load_file(Path(path))
+    registry.load_files(spec.plugin_files)
     losses = [registry.find("loss", term.loss) for term in spec.terms]
     checksum = datasets.load(spec.task.dataset, spec.task.input_size or spec.training.input_size).checksum
     return provenance_of(spec.task, losses, spec.backbone, checksum, spec.plugin_files)
