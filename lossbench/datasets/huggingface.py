@@ -59,14 +59,14 @@ def decode(request: Request) -> Dataset:
 def _parts(place: str) -> dict[str, Any]:
     """Name to rows."""
     try:
-        import datasets
+        from datasets import DatasetDict, load_from_disk
     except ImportError as error:
         raise DataError(f"{place}: needs a package more: pip install 'lossbench[huggingface]'") from error
     try:
-        found = datasets.load_from_disk(place.partition(":")[2])
+        found = load_from_disk(place.partition(":")[2])
     except Exception as error:  # of many kinds, from pyarrow too
         raise DataError(f"{place}: cannot be read: {str(error).splitlines()[0]}") from error
-    return dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
+    return dict(found) if isinstance(found, DatasetDict) else {"train": found}
 
 
 def _column(place: str, rows: Any, kind: str) -> str:

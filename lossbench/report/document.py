@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lossbench import __version__
@@ -123,10 +123,13 @@ def compose(material: Material, evidence: Evidence) -> Document:
 
 
 def _beside() -> Executor:
-    """Draws in a copy of this process while tables are made; in this process, where forking is not safe."""
-    if sys.platform == "linux":
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
-    return SerialExecutor()
+    """Draws in a copy of this process while tables are made; in this process, where threads make copies unsafe."""
+    try:
+        threads = len(list(Path("/proc/self/task").iterdir()))
+    except OSError:  # not Linux
+        return SerialExecutor()
+    fork = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(1, mp_context=fork) if threads == 1 else SerialExecutor()
 
 
 def _pictures(evidence: bytes, task: str) -> dict[str, Picture]:

@@ -6,6 +6,7 @@ import gzip
 import io
 import pickle
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ def write(name: str, folder: Path) -> Path | None:
     }
     target = folder / name
     if name in writers:
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
         writers[name](target)
     return target if name in WITH_PATH else None
 
@@ -184,7 +185,8 @@ def write_pictures(folder: Path, classes: int = 10, count: int = 10) -> None:
 
 
 def write_rows(folder: Path, classes: int = 10, count: int = 10) -> None:
-    datasets = pytest.importorskip("datasets", reason="needs pip install 'lossbench[huggingface]'")
+    pytest.importorskip("datasets.arrow_dataset", reason="needs pip install 'lossbench[huggingface]'")
+    datasets = sys.modules["datasets"]
     names = [f"class{number}" for number in range(classes)]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
     pictures = [Image.fromarray(noise(row, 12, 12)) for row in range(classes * count)]
