@@ -33,7 +33,7 @@ from lossbench.report import (
 from lossbench.report.cells import Table
 from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Picture
-from lossbench.report.findings import SCOPE, Finding, findings
+from lossbench.report.findings import Finding, findings, scope
 from lossbench.report.material import Material
 from lossbench.report.verdict import Answer, answer
 
@@ -110,7 +110,7 @@ def compose(material: Material, evidence: Evidence) -> Document:
             name=material.name,
             question=str(material.experiment.get("question", "")),
             version=__version__,
-            scope=SCOPE,
+            scope=scope(material),
             state=_state(material),
             empty=empty,
             tasks=() if empty else tuple(_task(evidence, task, pictures) for task, pictures in drawn.items()),

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from lossbench.report import formats
 from lossbench.report.evidence import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
+from lossbench.report.material import Material
 from lossbench.report.verdict import detectable_text, effect_text, listed
 from lossbench.statistics import Effect
 from lossbench.verdicts import Comparison, PairVerdict
 
-SCOPE = "at this tuned setting and class split"
+TUNED = "at this tuned setting and class split"
+GIVEN = "at these settings, which were not tuned, and this class split"
 FEW = 4  # recipes that are each worth a sentence
 MANY = 12  # recipes of which sentences give names only; their effects stand in the ranking
 _WORDS = {
@@ -31,6 +33,12 @@ class Finding:
     question: str
     text: str
     confirmatory: bool
+
+
+def scope(material: Material) -> str:
+    """Where every statement holds."""
+    tuned = material.experiment["budget"]["trials"] > 1 and any(entry["searched"] for entry in material.plan["recipes"])
+    return TUNED if tuned else GIVEN
 
 
 def findings(evidence: Evidence, task: str) -> list[Finding]:

@@ -15,7 +15,6 @@ from lossbench.report import derived, tuning
 from lossbench.report.claims import Answer, sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.evidence import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
-from lossbench.report.findings import SCOPE
 from lossbench.report.importance import importances
 from lossbench.report.landscape import landscape
 from lossbench.report.material import PRIMARY, Material
@@ -37,7 +36,7 @@ def results(evidence: Evidence, document: Document) -> dict[str, Any]:
         "lossbench": __version__,
         "experiment": document.name,
         "question": document.question,
-        "scope": SCOPE,
+        "scope": document.scope,
         "confirmatory": PRIMARY,
         "equivalence": EQUIVALENCE,
         "runs": {

@@ -75,6 +75,13 @@ def test_nothing_is_called_better_without_a_test(tmp_path: Path) -> None:
         assert not COMPARING.findall(text)
 
 
+@pytest.mark.parametrize(("trials", "words"), [(2, "at this tuned setting"), (1, "which were not tuned")])
+def test_the_scope_says_whether_anything_was_tuned(tmp_path: Path, trials: int, words: str) -> None:
+    fill(tmp_path, clear_winner(), trials=trials)
+    material = gather("toy", tmp_path)
+    assert words in compose(material, Evidence(material)).scope
+
+
 def test_indistinguishable_comes_with_the_smallest_effect_that_could_have_shown(tmp_path: Path) -> None:
     fill(tmp_path, no_difference())
     found = answer(Evidence(gather("toy", tmp_path)), TASK)
