@@ -6,9 +6,11 @@ Nothing is called better, and nothing called equal, but by the rules of `compare
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from string import ascii_lowercase
 from typing import Literal
 
 import numpy as np
@@ -25,6 +27,7 @@ from lossbench.statistics import (
 )
 
 Verdict = Literal["better", "worse", "equivalent", "indistinguishable", "undecided"]
+MOST_LETTERS = 12  # tie groups; of more, nobody reads the letters
 _REVERSED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 
@@ -134,13 +137,25 @@ class Comparison:
 
     @property
     def letters(self) -> dict[str, str]:
-        """Recipe to the letters of its tie groups, "a" for the best group."""
+        """Recipe to the letters of its tie groups, "a" for the best group; empty where there are too many to read."""
+        if len(self.tie_groups) > MOST_LETTERS:
+            return {}
         return {
             standing.recipe: "".join(
-                _letter(index) for index, group in enumerate(self.tie_groups) if standing.recipe in group
+                letter
+                for letter, group in zip(ascii_lowercase, self.tie_groups, strict=False)
+                if standing.recipe in group
             )
             for standing in self.ranking
         }
+
+    @property
+    def better_worse(self) -> dict[str, tuple[int, int]]:
+        """Recipe to the number of recipes that it was shown to be better and to be worse than."""
+        verdicts = [(pair.a, pair.verdict) for pair in self.pairs]
+        verdicts += [(pair.b, pair.reversed().verdict) for pair in self.pairs]
+        found = Counter(verdicts)
+        return {one.recipe: (found[one.recipe, "better"], found[one.recipe, "worse"]) for one in self.ranking}
 
     def pair(self, a: str, b: str) -> PairVerdict:
         """The verdict on `a` against `b`, in this order; KeyError where there is none."""
@@ -310,11 +325,6 @@ def _standing(recipe: str, scores: Scores) -> Standing:
         return Standing(recipe=recipe, mean=scores.value, seeds=0)
     values = [value for value in scores.values() if not math.isnan(value)]
     return Standing(recipe=recipe, mean=math.fsum(values) / len(values) if values else math.nan, seeds=len(values))
-
-
-def _letter(index: int) -> str:
-    letter, turn = chr(ord("a") + index % 26), index // 26
-    return f"{letter}{turn}" if turn else letter
 
 
 def _check_settings(equivalence: float | None, alpha: float) -> None:

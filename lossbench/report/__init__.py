@@ -101,7 +101,7 @@ def _terminal(document: Document) -> Iterator[str]:
     """The answer of each task with its ranking, in plain text."""
     for item in document.tasks:
         yield ""
-        names = f": {', '.join(item.answer.names)}" if item.answer.names else ""
+        names = f": {', '.join(item.answer.shown)}" if item.answer.shown else ""
         yield f"{item.task}, {document.scope}: {item.answer.label}{names}"
         yield f"  {item.answer.sentence}".replace("−", "-").replace("±", "+-")
         yield from (f"  note: {caveat}" for caveat in item.answer.caveats)

@@ -73,7 +73,7 @@ def steps(evidence: Evidence, task: str) -> Table:
                     Cell(standing.recipe),
                     Cell(formats.score(standing.mean, 2), standing.mean, "strong"),
                     Cell(formats.interval(float(ratio.low), float(ratio.high), 2), float(ratio.low)),
-                    Cell(comparison.letters[standing.recipe]),
+                    Cell(comparison.letters.get(standing.recipe, formats.NONE)),
                     *[_milliseconds(value) for value in (parts["step_s"], beyond, *[parts[part] for part in PROBED])],
                 )
             )

@@ -113,7 +113,9 @@ def _headline(evidence: Evidence, task: str, look: Mapping[str, Look], key: str)
     if not strips:
         return None
     baselines = {name: material.mean(task, name, PRIMARY) for name in material.baselines}
-    return figures.headline(f"{key}-headline", task, strips, look, baselines)
+    note = "Dots: seeds. Diamond and bar: mean and 95 % interval. Right: mean"
+    note += " and tie group; recipes that share a letter were not shown to differ." if letters else "."
+    return replace(figures.headline(f"{key}-headline", task, strips, look, baselines), caption=note)
 
 
 def _forest(evidence: Evidence, task: str, look: Mapping[str, Look], key: str) -> Picture | None:

@@ -80,7 +80,7 @@ def headline(
         _strip(axes, row, strip, looks[strip.name])
     axes.set_xlim(low, high)
     _rows(axes, [strip.name for strip in strips])
-    _right_labels(axes, [f"{formats.score(strip.mean)} {strip.letters}" for strip in strips])
+    _right_labels(axes, [f"{formats.score(strip.mean)} {strip.letters}".rstrip() for strip in strips])
     for level, (key, value) in enumerate(sorted(shown.items(), key=lambda item: -item[1])):
         line = axes.axvline(value, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
         tip(line, f"{key}: {formats.score(value)}")
@@ -196,8 +196,8 @@ def done(
 def _strip(axes: Any, row: int, strip: Strip, look: Look) -> None:
     spread = np.linspace(-0.16, 0.16, len(strip.scores)) if len(strip.scores) > 1 else [0.0]
     for offset, (seed, score) in zip(spread, sorted(strip.scores.items()), strict=True):
-        dot = Line2D([score], [row + offset], marker="o", markersize=3.6, color=look.color, alpha=0.55,
-                     markeredgewidth=0, in_layout=False)  # fmt: skip
+        dot = Line2D([score], [row + offset], linestyle="none", marker="o", markersize=3.6, color=look.color,
+                     alpha=0.55, markeredgewidth=0, in_layout=False)  # fmt: skip
         axes.add_artist(dot)
         tip(dot, f"{strip.name}, seed {seed}: {formats.score(score)}")
     if np.isfinite(strip.low):

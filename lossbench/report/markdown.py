@@ -107,7 +107,7 @@ def _lines(document: Document) -> Iterator[str]:
 
 def _answer(item: TaskReport) -> Iterator[str]:
     yield f"## {escape(item.task)}\n"
-    names = ", ".join(f"**{escape(name)}**" for name in item.answer.names)
+    names = ", ".join(f"**{escape(name)}**" for name in item.answer.shown)
     yield f"**{escape(item.answer.label)}**{': ' + names if names else ''}. {escape(item.answer.sentence)}\n"
     for caveat in item.answer.caveats:
         yield f"> {escape(caveat)}\n"

@@ -21,11 +21,12 @@ ARROWS = {1: "↑", -1: "↓", 0: ""}
 def ranking(evidence: Evidence, task: str) -> Table:
     """Recipes and baselines by mean test MAP@R, with interval, tie group, effect, default score and troubles."""
     comparison, material = evidence.primary[task], evidence.material
+    lettered = comparison is None or bool(comparison.letters)
     columns = [
         Column("recipe", numeric=False),
         Column("MAP@R", "mean, ↑"),
         Column("95 % interval", "of the mean"),
-        Column("group", "tie group", numeric=False),
+        Column("group", "tie group", numeric=False) if lettered else Column("better / worse", "than so many"),
         Column(f"vs {material.reference}", "paired effect"),
         Column("95 % interval", "of the effect"),
         Column("p", "Holm"),
@@ -36,10 +37,15 @@ def ranking(evidence: Evidence, task: str) -> Table:
         Column("troubles", "of these runs", numeric=False),
     ]
     rows = [_ranking_row(evidence, task, name, comparison) for name in by_mean(material, task)]
-    notes = [
+    group = (
         "Recipes that share a letter of the tie group were not shown to differ (Holm over all pairs of recipes). "
-        f"Effects are paired over seeds against {material.reference}; intervals are unadjusted. Baselines are not "
-        "trained and stand outside the family of tests.",
+        if lettered
+        else "Better / worse: than how many recipes a recipe was shown to be so (Holm over all pairs of recipes); from "
+        "the rest it could not be told. "
+    )
+    notes = [
+        f"{group}Effects are paired over seeds against {material.reference}; intervals are unadjusted. Baselines are "
+        "not trained and stand outside the family of tests.",
         "Default: the same recipe with its documented parameters, over the same seeds.",
     ]
     return make_table("ranking", f"Test MAP@R on the sphere, {task}", columns, rows, notes=notes)
@@ -87,7 +93,7 @@ def quality(evidence: Evidence, task: str) -> Table:
 def distances(evidence: Evidence, task: str, space: str) -> Table:
     """Distance statistics of one space."""
     where = "on the unit sphere" if space == "sphere" else "in the raw space"
-    note = "Means over seeds with the tie-group letter where a direction is wanted; exploratory. "
+    note = "Means over seeds with tie-group letters where a direction is wanted and a dozen are enough; exploratory. "
     note += (
         "Raw distances shrink when a loss merely scales the embeddings: compare ratios only."
         if space == "euclidean"
@@ -189,13 +195,12 @@ def _ranking_row(evidence: Evidence, task: str, name: str, comparison: Compariso
     if name == material.reference:
         verdict, mark = "reference", "muted"
     default = material.mean(task, name, PRIMARY, "default") if name in material.recipes else math.nan
-    letters = comparison.letters if comparison else {}
     return Row(
         (
             _name_cell(material, name),
             Cell(formats.score(float(found.mean)), float(found.mean), "strong"),
             Cell(formats.interval(float(found.low), float(found.high)), float(found.low)),
-            Cell(letters.get(name, formats.NONE)),
+            _group_cell(comparison, name),
             *_effect_cells(pair),
             Cell(verdict, mark=mark),
             Cell(formats.score(default), default),
@@ -205,6 +210,16 @@ def _ranking_row(evidence: Evidence, task: str, name: str, comparison: Compariso
         ),
         _kind(material, name),
     )
+
+
+def _group_cell(comparison: Comparison | None, name: str) -> Cell:
+    """The letters of a recipe's tie groups; where there are none, how many recipes it is better and worse than."""
+    if comparison is None or name not in comparison.better_worse:
+        return Cell(formats.NONE)
+    if comparison.letters:
+        return Cell(comparison.letters[name])
+    better, worse = comparison.better_worse[name]
+    return Cell(f"{better} / {worse}", float(better - worse))
 
 
 def _effect_cells(pair: PairVerdict | None) -> tuple[Cell, Cell, Cell]:

@@ -11,6 +11,7 @@ from lossbench.report import formats
 from lossbench.report.evidence import Evidence
 from lossbench.verdicts import Comparison, PairVerdict
 
+MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
 Kind = Literal["winner", "top group", "indistinguishable", "single", "undecided", "nothing"]
 
 
@@ -28,6 +29,12 @@ class Answer:
     names: tuple[str, ...]
     sentence: str
     caveats: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names to print; of many the first."""
+        more = len(self.names) - FIRST
+        return self.names if len(self.names) <= MANY else (*self.names[:FIRST], f"and {more} more")
 
 
 def answer(evidence: Evidence, task: str) -> Answer:
@@ -112,7 +119,8 @@ def _top_sentence(comparison: Comparison, ranked: list[str], top: list[PairVerdi
     if len(comparison.top_group) == 1:
         return f"{text} {listed(comparison.missing)} has no result yet." if comparison.missing else text
     against_first = [pair for pair in top if first in (pair.a, pair.b)]
-    same = listed(comparison.top_group[1:])
+    group = comparison.top_group
+    same = listed(group[1:]) if len(group) <= MANY else f"{len(group) - 1} others, from {group[1]} down to {group[-1]}"
     return f"Not told apart from {first}: {same}; {detectable_text(against_first)}. {text}"
 
 

@@ -82,6 +82,16 @@ def test_the_scope_says_whether_anything_was_tuned(tmp_path: Path, trials: int, 
     assert words in compose(material, Evidence(material)).scope
 
 
+def test_of_many_recipes_the_first_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    many = {"softmax": noise(0.3, spread=0.001, seed=0)}
+    many |= {f"loss{index:02}": noise(0.5, spread=0.01, seed=index) for index in range(1, 20)}
+    fill(tmp_path, many)
+    found = answer(Evidence(gather("toy", tmp_path)), TASK)
+    assert len(found.names) == 19
+    assert found.shown == (*found.names[:8], "and 11 more")
+    assert f"18 others, from {found.names[1]} down to {found.names[-1]}" in found.sentence
+
+
 def test_indistinguishable_comes_with_the_smallest_effect_that_could_have_shown(tmp_path: Path) -> None:
     fill(tmp_path, no_difference())
     found = answer(Evidence(gather("toy", tmp_path)), TASK)
