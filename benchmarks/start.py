@@ -33,7 +33,7 @@ MANY = (  # some ten thousand runs
     'tasks=[{dataset="digits", protocol="closed-set"}]',
     'recipes=["softmax", "contrastive", "triplet"]',
     "budget.trials=2",
-    "budget.seeds=1430",
+    "budget.seeds=2000",
 )
 THOUSAND = ('tasks=[{dataset="digits", protocol="closed-set"}]', "budget.trials=20", "budget.seeds=70")
 

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
@@ -300,9 +300,14 @@ class RunSpec:
 def to_json(spec: RunSpec) -> dict[str, Any]:
     """A RunSpec as plain values for a result file."""
     plain = _as_dict(spec)
-    plain |= {"task": spec.task.model_dump(), "training": spec.training.model_dump()}
+    plain |= {"task": dict(_fields(spec.task)), "training": dict(_fields(spec.training))}
     plain |= {"terms": [_as_dict(term) for term in spec.terms], "provenance": _as_dict(spec.provenance)}
     return plain
+
+
+@lru_cache(maxsize=64)  # thousands of runs share a task and its training
+def _fields(table: Task | Training) -> dict[str, Any]:
+    return table.model_dump()
 
 
 def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:

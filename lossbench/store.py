@@ -174,18 +174,18 @@ class Store:
         rows = plan["rows"]
         lead = [{"experiment": plan["name"]} | {key: row[key] for key in ROW_COLUMNS[1:-1]} for row in rows]
         folds = [{} if row.get("fold") is None else {"fold": row["fold"]} for row in rows]
-        states, epochs = [], []
-        figures: dict[str, list[Mapping[str, Any]]] = {"param": [row["params"] for row in rows]}
-        figures |= {group: [] for group in (*METRIC_GROUPS, "cost")}
-        for row in rows:
-            record = self.read(row["run_id"]) or {"status": "missing"}
-            states.append({"status": record["status"]})
-            epochs.append({name: record.get(name) for name in ("best_epoch", "diverged_epoch")})
-            for group in METRIC_GROUPS:
-                figures[group].append(record.get("metrics", {}).get(group, {}))
-            figures["cost"].append(record.get("cost", {}))
-        parts = [_columns(found).add_prefix(f"{group}.") for group, found in figures.items()]
-        return _in_order(pd.concat([*map(_columns, (lead, states, folds, epochs)), *parts], axis=1))
+        runs = {run_id: self._figures(run_id) for run_id in dict.fromkeys(row["run_id"] for row in rows)}
+        figures = {group: [runs[row["run_id"]][group] for row in rows] for group in ("", *METRIC_GROUPS, "cost")}
+        parts = [_columns(found).add_prefix(f"{group}." if group else "") for group, found in figures.items()]
+        params = _columns([row["params"] for row in rows]).add_prefix("param.")
+        return _in_order(pd.concat([_columns(lead), _columns(folds), params, *parts], axis=1))
+
+    def _figures(self, run_id: str) -> dict[str, Mapping[str, Any]]:
+        """What the table shows of a run, by group of columns."""
+        record = self.read(run_id) or {"status": "missing"}
+        whole = {name: record.get(name) for name in ("status", "best_epoch", "diverged_epoch")}
+        scores = record.get("metrics", {})
+        return {"": whole, "cost": record.get("cost", {})} | {group: scores.get(group, {}) for group in METRIC_GROUPS}
 
 
 def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
