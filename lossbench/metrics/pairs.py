@@ -81,13 +81,16 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _some_pairs(points: Tensor, first: Tensor, count: Tensor, numbers: Tensor) -> Tensor:
     """Distances of some of the pairs (i, first_i + r), 0 <= r < count_i, which are numbered row by row."""
-    last = count.cumsum(0)
-    picked = []
-    for chunk in torch.split(numbers.to(points.device), _CHUNK):
+    last, numbers = count.cumsum(0), numbers.to(points.device)
+    distances = points.new_empty(len(numbers))
+    for start in range(0, len(numbers), _CHUNK):
+        chunk = numbers[start : start + _CHUNK]
         i = torch.searchsorted(last, chunk, right=True)
         j = first[i] + chunk - (last[i] - count[i])
-        picked.append(torch.linalg.vector_norm(points[i] - points[j], dim=1))
-    return torch.cat(picked) if picked else points.new_empty(0)
+        away = points[i]
+        away -= points[j]
+        torch.linalg.vector_norm(away, dim=1, out=distances[start : start + _CHUNK])
+    return distances
 
 
 @lru_cache(maxsize=1)  # runs of one task, and both spaces of a run, ask for the same
