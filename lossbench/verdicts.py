@@ -153,7 +153,7 @@ class Comparison:
     def better_worse(self) -> dict[str, tuple[int, int]]:
         """Recipe to the number of recipes that it was shown to be better and to be worse than."""
         verdicts = [(pair.a, pair.verdict) for pair in self.pairs]
-        verdicts += [(pair.b, pair.reversed().verdict) for pair in self.pairs]
+        verdicts += [(pair.b, _REVERSED.get(pair.verdict, pair.verdict)) for pair in self.pairs]
         found = Counter(verdicts)
         return {one.recipe: (found[one.recipe, "better"], found[one.recipe, "worse"]) for one in self.ranking}
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import DataError, Dataset, Images, Request
-from lossbench.datasets.images import centered_square, shrunk, stacked, upright
+from lossbench.datasets.images import squared, stacked, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP")  # the parsers that may run, whatever a file claims to be
@@ -87,6 +87,4 @@ def _picture(file: Path, size: int | None) -> Images | str:
             picture = upright(opened)
     except Exception as error:  # whatever a decoder raises, it is this one file that cannot be read
         return type(error).__name__ if not isinstance(error, OSError) else "damaged, or not what its name says"
-    if size is not None:
-        picture = shrunk(centered_square(picture), size)
-    return np.asarray(picture)
+    return squared(picture, size)

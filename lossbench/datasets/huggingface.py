@@ -9,7 +9,7 @@ import numpy as np
 
 from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import DataError, Dataset, Images, Request
-from lossbench.datasets.images import centered_square, shrunk, stacked, upright
+from lossbench.datasets.images import squared, stacked, upright
 
 
 def load(request: Request) -> Dataset:
@@ -42,7 +42,7 @@ def decode(request: Request) -> Dataset:
         picture, label = _column(place, rows, "Image"), _column(place, rows, "ClassLabel")
         names = rows.features[label].names
         for row in rows:
-            images.append(_array(row[picture], request.size))
+            images.append(squared(upright(row[picture]), request.size))
             labels.append(row[label])
             tested.append(part == "test")
     if not labels or min(labels) < 0:
@@ -76,8 +76,3 @@ def _column(place: str, rows: Any, kind: str) -> str:
         have = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in rows.features.items())
         raise DataError(f"{place}: wants one column of type {kind}, has {have}; see select_columns and cast_column")
     return found[0]
-
-
-def _array(picture: Any, size: int | None) -> Images:
-    square = upright(picture)
-    return np.asarray(square if size is None else shrunk(centered_square(square), size))

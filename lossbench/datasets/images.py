@@ -27,6 +27,11 @@ def resized(images: Images, size: int | None) -> Images:
     return np.stack([np.asarray(shrunk(Image.fromarray(image), size)) for image in images])
 
 
+def squared(picture: Image.Image, size: int | None) -> Images:
+    """The middle square of a picture at `size` pixels, as an array; None: the whole picture as it is."""
+    return np.asarray(picture if size is None else shrunk(centered_square(picture), size))
+
+
 def centered_square(picture: Image.Image, edge: int | None = None) -> Image.Image:
     """The square of `edge` pixels in the middle; None: the largest one."""
     width, height = picture.size

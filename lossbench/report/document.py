@@ -100,7 +100,8 @@ def compose(material: Material, evidence: Evidence) -> Document:
     empty = material.progress.finished == 0
     with _beside() as executor:
         as_it_is = pickle.dumps(evidence)  # now: an executor pickles in a thread, while evidence grows here
-        drawn = {task: executor.submit(_pictures, as_it_is, task) for task in material.tasks}
+        tasks = () if empty else material.tasks
+        drawn = {task: executor.submit(_pictures, as_it_is, task) for task in tasks}
         answered = () if empty else claims.answers(evidence)
         together = overall.Overall(material)
         found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
@@ -113,7 +114,7 @@ def compose(material: Material, evidence: Evidence) -> Document:
             scope=scope(material),
             state=_state(material),
             empty=empty,
-            tasks=() if empty else tuple(_task(evidence, task, pictures) for task, pictures in drawn.items()),
+            tasks=tuple(_task(evidence, task, pictures) for task, pictures in drawn.items()),
             claims=answered,
             tables={name: table for name, table in found.items() if table},
             pictures={} if empty else drawing.overall_pictures(together) | sweeping.noise_pictures(material),

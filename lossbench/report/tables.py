@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,8 @@ def ranking(evidence: Evidence, task: str) -> Table:
         Column("seeds", "finished"),
         Column("troubles", "of these runs", numeric=False),
     ]
-    rows = [_ranking_row(evidence, task, name, comparison) for name in by_mean(material, task)]
+    groups = _group_cells(comparison) if comparison else {}
+    rows = [_ranking_row(evidence, task, name, comparison, groups) for name in by_mean(material, task)]
     group = (
         "Recipes that share a letter of the tie group were not shown to differ (Holm over all pairs of recipes). "
         if lettered
@@ -186,7 +187,9 @@ def by_mean(material: Material, task: str) -> list[str]:
     return sorted(names, key=lambda name: (math.isnan(means[name]), -means[name] if means[name] == means[name] else 0))
 
 
-def _ranking_row(evidence: Evidence, task: str, name: str, comparison: Comparison | None) -> Row:
+def _ranking_row(
+    evidence: Evidence, task: str, name: str, comparison: Comparison | None, groups: Mapping[str, Cell]
+) -> Row:
     material = evidence.material
     found = summary(material, task, name, PRIMARY)
     rows = material.rows(task, name)
@@ -200,7 +203,7 @@ def _ranking_row(evidence: Evidence, task: str, name: str, comparison: Compariso
             _name_cell(material, name),
             Cell(formats.score(float(found.mean)), float(found.mean), "strong"),
             Cell(formats.interval(float(found.low), float(found.high)), float(found.low)),
-            _group_cell(comparison, name),
+            groups.get(name, Cell(formats.NONE)),
             *_effect_cells(pair),
             Cell(verdict, mark=mark),
             Cell(formats.score(default), default),
@@ -212,14 +215,12 @@ def _ranking_row(evidence: Evidence, task: str, name: str, comparison: Compariso
     )
 
 
-def _group_cell(comparison: Comparison | None, name: str) -> Cell:
-    """The letters of a recipe's tie groups; where there are none, how many recipes it is better and worse than."""
-    if comparison is None or name not in comparison.better_worse:
-        return Cell(formats.NONE)
-    if comparison.letters:
-        return Cell(comparison.letters[name])
-    better, worse = comparison.better_worse[name]
-    return Cell(f"{better} / {worse}", float(better - worse))
+def _group_cells(comparison: Comparison) -> dict[str, Cell]:
+    """The letters of each recipe's tie groups; where there are none, how many recipes it is better and worse than."""
+    if letters := comparison.letters:
+        return {name: Cell(own) for name, own in letters.items()}
+    counts = comparison.better_worse
+    return {name: Cell(f"{better} / {worse}", float(better - worse)) for name, (better, worse) in counts.items()}
 
 
 def _effect_cells(pair: PairVerdict | None) -> tuple[Cell, Cell, Cell]:

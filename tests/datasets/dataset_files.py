@@ -185,10 +185,14 @@ def write_pictures(folder: Path, classes: int = 10, count: int = 10) -> None:
 
 
 def write_rows(folder: Path, classes: int = 10, count: int = 10) -> None:
+    rows(classes * count, [f"class{number}" for number in range(classes)]).save_to_disk(folder)
+
+
+def rows(count: int, classes: Sequence[str], *, shape: tuple[int, ...] = (12, 12), first: int = 0):
+    """A table of Hugging Face: a picture and a class in each row, classes in turn."""
     pytest.importorskip("datasets.arrow_dataset", reason="needs pip install 'lossbench[huggingface]'")
-    datasets = sys.modules["datasets"]
-    names = [f"class{number}" for number in range(classes)]
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
-    pictures = [Image.fromarray(noise(row, 12, 12)) for row in range(classes * count)]
-    labels = [row % classes for row in range(classes * count)]
-    datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features).save_to_disk(folder)
+    datasets = sys.modules["datasets"]  # imported by name, it may be the folder of these tests
+    features = datasets.Features({"img": datasets.Image(), "kind": datasets.ClassLabel(names=list(classes))})
+    pictures = [Image.fromarray(noise(first + row, *shape)) for row in range(count)]
+    labels = [row % len(classes) for row in range(count)]
+    return datasets.Dataset.from_dict({"img": pictures, "kind": labels}, features=features)

@@ -7,7 +7,6 @@ import sys
 import dataset_files
 import numpy as np
 import pytest
-from PIL import Image
 
 from lossbench.datasets import DataError, load
 from lossbench.datasets.splits import split
@@ -16,11 +15,8 @@ pytest.importorskip("datasets.arrow_dataset", reason="needs pip install 'lossben
 datasets = sys.modules["datasets"]
 
 
-def rows(count, *, classes=("owl", "cat", "ant"), shape=(12, 12), first=0):
-    features = datasets.Features({"img": datasets.Image(), "kind": datasets.ClassLabel(names=list(classes))})
-    pictures = [Image.fromarray(dataset_files.noise(first + row, *shape)) for row in range(count)]
-    labels = [row % len(classes) for row in range(count)]
-    return datasets.Dataset.from_dict({"img": pictures, "kind": labels}, features=features)
+def rows(count, **kwargs):
+    return dataset_files.rows(count, ["owl", "cat", "ant"], **kwargs)
 
 
 @pytest.fixture
