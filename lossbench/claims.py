@@ -59,7 +59,7 @@ def mistakes(claims: Sequence[Claim], plugins: Iterable[str] = ()) -> list[str]:
 
 def digest(claim: Mapping[str, Any]) -> str:
     """SHA-256 of a claim as the plan file holds it."""
-    return hashlib.sha256(canonical(claim).encode()).hexdigest()
+    return hashlib.sha256(canonical(claim)).hexdigest()
 
 
 def register(store: Store, experiment: str, claims: Sequence[Claim], *, seen: bool) -> list[str]:

@@ -77,7 +77,7 @@ def run_scaling(plan: Plan, store: Store, executor: Executor) -> None:
 
 def _key(specs: Mapping[str, RunSpec]) -> str:
     content = {"version": VERSION, "runs": {name: spec.run_id for name, spec in specs.items()}}
-    return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(content)).hexdigest()[:16]
 
 
 def _measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:

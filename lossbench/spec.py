@@ -7,7 +7,6 @@ it happens; its content hash is the `run_id`.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from lossbench.mistakes import SpecError as SpecError
@@ -284,15 +284,15 @@ class RunSpec:
     @cached_property
     def run_id(self) -> str:
         """Content hash, 16 hexadecimal digits."""
-        return _digest({**self._identity(), "provenance": _as_dict(self.provenance)})
+        return _digest({**self._identity(), "provenance": self.provenance})
 
     def _identity(self) -> dict[str, Any]:
-        content = to_json(self)
-        del content["provenance"], content["plugin_files"], content["training"]["time_limit_s"]
-        del content["task"]["folds"]  # how many others there are is not part of a fold
+        content = _as_dict(self)
+        del content["provenance"], content["plugin_files"]
+        content["task"] = _fields(self.task, "folds")  # how many others there are is not part of a fold
+        content["training"] = training = _fields(self.training, "time_limit_s")
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
-            kept = ("input_size", "device", "processes")
-            content["training"] = {name: content["training"][name] for name in kept}
+            content["training"] = {name: training[name] for name in ("input_size", "device", "processes")}
             content["training"]["label_noise"] = self.label_noise  # which validation knows too
         return content
 
@@ -306,8 +306,8 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)  # thousands of runs share a task and its training
-def _fields(table: Task | Training) -> dict[str, Any]:
-    return table.model_dump()
+def _fields(table: Task | Training, *left_out: str) -> dict[str, Any]:
+    return table.model_dump(exclude=set(left_out))
 
 
 def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:
@@ -337,9 +337,9 @@ def from_json(plain: Mapping[str, Any]) -> RunSpec:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(content)).hexdigest()[:16]
 
 
-def canonical(content: Mapping[str, Any]) -> str:
-    """One text for one content: sorted keys, no spaces; floats as Python prints them, which is exact."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+def canonical(content: Mapping[str, Any]) -> bytes:
+    """One text for one content: keys of tables sorted, no spaces, floats in the fewest digits that give them back."""
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
