@@ -1,4 +1,4 @@
-"""What a run costs: wall and CPU seconds by part, and peak memory."""
+"""What a run costs: seconds by part, and peak memory."""
 
 from __future__ import annotations
 
@@ -27,15 +27,13 @@ class Clock:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = defaultdict(float)
-        self.cpu_seconds: dict[str, float] = defaultdict(float)
-        self._last, self._last_cpu = time.perf_counter(), time.process_time()
+        self._last = time.perf_counter()
 
     def lap(self, part: str) -> None:
         """Charge the seconds since the last lap to `part`."""
-        now, cpu = time.perf_counter(), time.process_time()
+        now = time.perf_counter()
         self._seconds[part] += now - self._last
-        self.cpu_seconds[part] += cpu - self._last_cpu
-        self._last, self._last_cpu = now, cpu
+        self._last = now
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -51,11 +49,6 @@ class Clock:
     def training_s(self) -> float:
         """Seconds of training: everything but evaluation."""
         return sum(seconds for part, seconds in self.seconds.items() if part != "evaluation")
-
-    @property
-    def training_cpu_s(self) -> float:
-        """CPU seconds of training: everything but evaluation."""
-        return sum(seconds for part, seconds in self.cpu_seconds.items() if part != "evaluation")
 
 
 class Event(Protocol):

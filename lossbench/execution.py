@@ -362,7 +362,7 @@ def _costs(model: Model, clock: Clock, history: History) -> dict[str, float]:
     """Seconds by part, throughput, tuples formed with their active share, parameters of the losses."""
     costs = {f"{part}_s": clock.seconds[part] for part in PARTS}
     costs["train_wall_s"] = clock.training_s
-    costs["train_cpu_s"] = clock.training_cpu_s
+    costs["train_cpu_s"] = history.cpu_s
     costs["images"] = float(history.images)
     costs["images_per_s"] = history.images / clock.training_s if history.images else math.nan
     counting: list[Any] = [term.module for term in model.losses if hasattr(term.module, "take_tuple_counts")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,7 @@ class Model:
     def state(self) -> State:
         """A copy of every parameter and buffer."""
         return {
-            name: {key: value.detach().clone() for key, value in part.state_dict().items()}
+            name: {key: value.clone() for key, value in part.state_dict().items()}
             for name, part in self.parts().items()
         }
 
@@ -58,10 +59,12 @@ class Model:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
 
+    @torch.no_grad()
     def is_finite(self) -> bool:
-        """Whether every floating-point parameter and buffer is finite."""
-        values = [value for part in self.parts().values() for value in part.state_dict().values()]
-        return all(bool(value.isfinite().all()) for value in values if value.is_floating_point())
+        """Whether every floating-point parameter and buffer is finite; one wait for a device."""
+        values = [value for part in self.parts().values() for value in (*part.parameters(), *part.buffers())]
+        ends = [end for value in values if value.is_floating_point() and value.numel() for end in value.aminmax()]
+        return not ends or bool(torch.stack(ends).isfinite().all())
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class History:
         best_epoch: the epoch of the highest validation score, the first of equals.
         best_state: the model at that epoch.
         steps, images: optimizer steps taken and images seen.
+        cpu_s: CPU seconds of training, evaluation left out.
         diverged_epoch: the epoch that ended with a value that is not finite, if any.
     """
 
@@ -82,6 +86,7 @@ class History:
     best_state: State = field(default_factory=dict)
     steps: int = 0
     images: int = 0
+    cpu_s: float = 0.0
     diverged_epoch: int | None = None
 
     def record(self, **values: float) -> None:
@@ -117,13 +122,14 @@ def train(
     order, augment = stream(spec.seed, "order"), stream(spec.seed, "augment")
     optimizer = make_optimizer(model, settings, spec.lr)
     steps_per_epoch = max(1, len(labels) // settings.batch_size)
-    scheduler = make_scheduler(optimizer, settings, steps_per_epoch * settings.epochs)
+    factor = rate_factor(settings, steps_per_epoch * settings.epochs)
     precision = autocast(settings)
     history = History()
     _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
     clock.lap("evaluation")
 
     for epoch in range(1, settings.epochs + 1):
+        began_cpu_s = time.process_time()
         plan = batch_plan(
             spec.sampler,
             labels,
@@ -133,38 +139,43 @@ def train(
         ).to(images.device)
         shifts = draw_shifts(plan, images.shape[-2], augment).to(images.device) if settings.augment == "shift" else None
         model.train(True)
-        sums = torch.zeros(len(model.losses) + 1, device=images.device)  # read once an epoch
+        sums = [torch.zeros((), device=images.device) for _ in model.losses]  # of their values; read once an epoch
         own = parallel.share(plan.shape[1])  # of every batch; all of it, where this process trains alone
-        for step, indices in enumerate(plan):
-            batch = to_input(images[indices[own]])
+        for step, (indices, targets) in enumerate(zip(plan[:, own], labels[plan], strict=True)):
+            batch = to_input(images[indices])
             if shifts is not None:
                 batch = shift(batch, shifts[step, :, own])
             clock.lap("sampling")
             with precision:
                 embeddings = model.network(batch)
-            embeddings = parallel.gather(embeddings.float(), len(indices))  # losses compute in float32
+            embeddings = parallel.gather(embeddings.float(), len(targets))  # losses compute in float32
             clock.lap("forward")
-            total, values = combine(model.losses, embeddings, labels[indices])
+            total, values = combine(model.losses, embeddings, targets)
             clock.lap("loss")
             optimizer.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             parallel.sum_gradients(model.network)
             clock.lap("backward")
+            for group in optimizer.param_groups:
+                group["lr"] = spec.lr * factor(history.steps + step)
             optimizer.step()
-            scheduler.step()
-            sums += torch.stack([total.detach(), *values])
+            for running, value in zip(sums, values, strict=True):
+                running += value
             clock.lap("optimizer")
         history.steps += len(plan)
         history.images += plan.numel()
+        history.cpu_s += time.process_time() - began_cpu_s
         if settings.time_limit_s is not None and parallel.from_first(clock.total_s) > settings.time_limit_s:
             raise TimeLimitError(f"ran longer than {settings.time_limit_s:g} s (training.time_limit_s)")
         model.train(False)
         parallel.synchronize(model.parts().values())
-        means = (sums / len(plan)).tolist()
-        finite = parallel.from_first(math.isfinite(means[0]) and model.is_finite())
+        means = [value / len(plan) for value in torch.stack(sums).tolist()]
+        loss = sum(term.weight * mean for term, mean in zip(model.losses, means, strict=True) if term.weight)
+        coverage = int(plan.flatten().bincount().count_nonzero()) / len(labels)
+        finite = parallel.from_first(math.isfinite(loss) and model.is_finite())
         scores = parallel.from_first(validate(epoch) if finite else None)
-        facts = {"loss": means[0], "coverage": len(torch.unique(plan)) / len(labels), "wall_s": clock.training_s}
-        facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means[1:], strict=True)}
+        facts = {"loss": loss, "coverage": coverage, "wall_s": clock.training_s}
+        facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means, strict=True)}
         clock.lap("evaluation")
         if not _keep(history, model, epoch, scores, facts):
             break
@@ -227,16 +238,14 @@ def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.O
     return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)
 
 
-def make_scheduler(
-    optimizer: torch.optim.Optimizer, settings: Training, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The factor on the learning rate at each step."""
+def rate_factor(settings: Training, steps: int) -> Callable[[int], float]:
+    """The factor on the learning rate at each of so many steps."""
     factors: dict[str, Callable[[int], float]] = {
         "constant": lambda step: 1.0,
         "cosine": lambda step: 0.5 * (1.0 + math.cos(math.pi * min(step, steps) / steps)),
         "step": lambda step: 0.8 ** ((step >= 0.5 * steps) + (step >= 0.8 * steps)),
     }
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors[settings.schedule])
+    return factors[settings.schedule]
 
 
 def _keep(history: History, model: Model, epoch: int, scores: dict[str, float] | None, facts: dict[str, float]) -> bool:

@@ -19,7 +19,7 @@ from lossbench.sampling import balanced_plan, uniform_plan
 from lossbench.seeding import stream
 from lossbench.spec import Training
 from lossbench.sweep import objective
-from lossbench.training import draw_shifts, make_optimizer, make_scheduler, shift, train
+from lossbench.training import draw_shifts, make_optimizer, shift, train
 
 
 def without_cost(record):
@@ -136,6 +136,7 @@ def test_costs_and_curves_are_complete():
     assert cost["train_wall_s"] == pytest.approx(
         sum(cost[f"{part}_s"] for part in ("sampling", "forward", "loss", "backward", "optimizer"))
     )
+    assert cost["train_cpu_s"] > 0
     assert len(curves["epoch"]) == len(curves["val_map_at_r"]) == 3
     assert 0.5 < curves["coverage"][-1] <= 1
 
@@ -244,21 +245,31 @@ def test_uniform_batches_cover_the_data_once():
     assert len(plan.unique()) == 100
 
 
-def test_weight_decay_spares_biases_and_the_schedule_steps_down():
+def test_weight_decay_spares_biases():
     data = task_data(run_spec().task, None, "cpu", None)
-    settings_ = Training(weight_decay=0.1, optimizer="sgd", schedule="step")
+    settings_ = Training(weight_decay=0.1, optimizer="sgd")
     optimizer = make_optimizer(build(run_spec(), data), settings_, 1.0)
     decayed, spared = optimizer.param_groups
     assert all(param.ndim > 1 for param in decayed["params"])
     assert all(param.ndim <= 1 for param in spared["params"])
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
-    scheduler = make_scheduler(optimizer, settings_, 10)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "step"])
+def test_each_step_is_taken_at_the_rate_that_the_schedule_gives_it(schedule, monkeypatch):
     rates = []
-    for _ in range(10):
-        rates.append(decayed["lr"])
-        optimizer.step()
-        scheduler.step()
-    assert rates == pytest.approx([1.0] * 5 + [0.8] * 3 + [0.64] * 2)
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self)))
+    spec = run_spec("softmax", "training.optimizer=sgd", f"training.schedule={schedule}", "training.epochs=2")
+    data = task_data(spec.task, None, "cpu", None)
+    images, labels = data.train.images[:320], data.train.labels[:320]  # five batches an epoch
+    train(build(spec, data), images, labels, spec, Clock(), lambda epoch: {"val_map_at_r": 0.0})
+    expected = {
+        "constant": [1.0] * 10,
+        "cosine": [(1 + math.cos(math.pi * step / 10)) / 2 for step in range(10)],
+        "step": [1.0] * 5 + [0.8] * 3 + [0.64] * 2,
+    }
+    assert rates == pytest.approx([spec.lr * factor for factor in expected[schedule]])
 
 
 def test_shift_moves_each_image_by_whole_pixels_and_repeats_edges():
