@@ -46,23 +46,29 @@ class Pairs:
         return median(ratios), ratios[low], ratios[-1 - low]
 
 
-def in_turns(ours: Callable[[], object], peer: Callable[[], object], pairs: int = PAIRS) -> Pairs:
-    """CPU seconds of one call of each, measured in pairs whose order alternates.
+def in_turns(
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    pairs: int = PAIRS,
+    clock: Callable[[], float] = time.process_time,
+) -> Pairs:
+    """Seconds of one call of each, measured in pairs whose order alternates.
 
-    CPU seconds, as both compute on one thread and other programs of the machine are none of theirs.
+    Args:
+        clock: CPU seconds, where both compute on one thread: other programs of the machine are none of theirs.
     """
     ours(), peer()
     seconds: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(pairs):
         for mine in (True, False) if turn % 2 else (False, True):
-            seconds[mine].append(cpu_seconds(ours if mine else peer))
+            seconds[mine].append(seconds_of(ours if mine else peer, clock))
     return Pairs(seconds[True], seconds[False])
 
 
-def cpu_seconds(call: Callable[[], object]) -> float:
-    """CPU seconds of one call."""
-    calls, started = 0, time.process_time()
-    while (elapsed := time.process_time() - started) < SHORTEST_S:
+def seconds_of(call: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    """Seconds of one call, CPU seconds where no other clock is given."""
+    calls, started = 0, clock()
+    while (elapsed := clock() - started) < SHORTEST_S:
         call()
         calls += 1
     return elapsed / calls

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.measure import Row, at_least, cpu_seconds, duration, in_a_new_process, in_turns
+from benchmarks.measure import Row, at_least, duration, in_a_new_process, in_turns, seconds_of
 from lossbench import metrics
 from lossbench.cost import peak_memory_bytes, reset_peak_memory
 
@@ -80,7 +80,7 @@ def peak_above_the_data(name: str, size: int, dim: int) -> tuple[float, float]:
     getattr(metrics, name)  # imported here, not within the measurement
     before = _resident_bytes()
     reset_peak_memory()
-    seconds = cpu_seconds(lambda: _call(name, points, labels))
+    seconds = seconds_of(lambda: _call(name, points, labels))
     return seconds, peak_memory_bytes() - before
 
 
