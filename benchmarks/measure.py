@@ -6,11 +6,13 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from scipy.stats import binom
 
+ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"
 PAIRS = 11
 SHORTEST_S = 0.05  # a shorter call is repeated until the clock can resolve it
 

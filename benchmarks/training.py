@@ -9,14 +9,13 @@ import logging
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from benchmarks.measure import PAIRS, Row, at_least, at_most, in_turns, seconds_of, within
+from benchmarks.measure import ABLATION, PAIRS, Row, at_least, at_most, in_turns, seconds_of, within
 from lossbench import launch
 from lossbench.cost import make_clock
 from lossbench.execution import TaskData, build, task_data
@@ -25,7 +24,6 @@ from lossbench.seeding import stream
 from lossbench.spec import RunSpec
 from lossbench.training import Model, train
 
-ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"
 TASKS = {
     "digits, 8 x 8": '{dataset="digits", protocol="closed-set"}',
     "glyphs, 28 x 28": '{dataset="glyphs", protocol="open-set", train_classes=100}',

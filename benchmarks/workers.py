@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.measure import Pairs, Row, at_least
-from benchmarks.training import ABLATION
+from benchmarks.measure import ABLATION, Pairs, Row, at_least
 from lossbench.store import load_results
 
 SMALLER = ("training.epochs=3", "budget.trials=4", "budget.seeds=2", "claims=[]")
