@@ -16,7 +16,7 @@ import torch
 from benchmarks import losses, metrics, start, training, workers
 from benchmarks.measure import Row
 
-LINE = "{what:<76} {ours:>18} {peer:>9} {ratio:>22}   {limit:<20} {reached}"
+LINE = "{what:<98} {ours:>18} {peer:>9} {ratio:>22}   {limit:<20} {reached}"
 
 
 @click.command(help=__doc__)

@@ -59,10 +59,9 @@ class Model:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
 
-    @torch.no_grad()
     def is_finite(self) -> bool:
-        """Whether every floating-point parameter and buffer is finite; one wait for a device."""
-        values = [value for part in self.parts().values() for value in (*part.parameters(), *part.buffers())]
+        """Whether every floating-point parameter and stored buffer is finite; one wait for a device."""
+        values = [value for part in self.parts().values() for value in part.state_dict().values()]
         ends = [end for value in values if value.is_floating_point() and value.numel() for end in value.aminmax()]
         return not ends or bool(torch.stack(ends).isfinite().all())
 

@@ -19,7 +19,7 @@ from lossbench.sampling import balanced_plan, uniform_plan
 from lossbench.seeding import stream
 from lossbench.spec import Training
 from lossbench.sweep import objective
-from lossbench.training import draw_shifts, make_optimizer, shift, train
+from lossbench.training import Model, draw_shifts, make_optimizer, shift, train
 
 
 def without_cost(record):
@@ -139,6 +139,17 @@ def test_costs_and_curves_are_complete():
     assert cost["train_cpu_s"] > 0
     assert len(curves["epoch"]) == len(curves["val_map_at_r"]) == 3
     assert 0.5 < curves["coverage"][-1] <= 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_model_is_finite_where_all_that_it_stores_is(value):
+    network = torch.nn.BatchNorm1d(3)
+    network.register_buffer("mask", torch.tensor([0.0, -math.inf]), persistent=False)  # made anew, never learned
+    network.register_buffer("nothing", torch.empty(0))
+    network.register_buffer("wide", torch.zeros(2, dtype=torch.float64))
+    assert Model(network, []).is_finite()
+    network.running_var[1] = value
+    assert not Model(network, []).is_finite()
 
 
 def test_bf16_reaches_the_network_only():
