@@ -31,7 +31,7 @@ MANY = (  # some ten thousand runs
     'tasks=[{dataset="digits", protocol="closed-set"}]',
     'recipes=["softmax", "contrastive", "triplet"]',
     "budget.trials=2",
-    "budget.seeds=2000",
+    "budget.seeds=1428",
 )
 THOUSAND = ('tasks=[{dataset="digits", protocol="closed-set"}]', "budget.trials=20", "budget.seeds=70")
 
@@ -111,7 +111,7 @@ class Copies(SerialExecutor):
     """
 
     def __init__(self, *, arrays: bool = False) -> None:
-        self.arrays, self.real = arrays, dict[bool, Any]()
+        self.arrays, self.real, self.trials = arrays, dict[bool, Any](), 0
         self.rng = np.random.default_rng(0)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -123,6 +123,9 @@ class Copies(SerialExecutor):
         real = self.real[spec.final]
         own = {**real.record, "run_id": spec.run_id, "key": spec.key, "spec": to_json(spec)}
         own["metrics"] = {group: self._varied(scores) for group, scores in real.record["metrics"].items()}
+        if not spec.final:  # each trial beats the one before, so that tuned and default runs are different runs
+            self.trials += 1
+            own["metrics"]["val"]["sphere.map_at_r"] = 1 - 1 / self.trials
         extras = {"arrays": real.arrays, "audit": real.audit} if self.arrays else {}
         return super().submit(lambda: (own, extras))
 

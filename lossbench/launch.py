@@ -22,7 +22,7 @@ from lossbench.replay import TOLERANCE, Replay, spec_of, stored_run
 from lossbench.replay import replay as replay_run
 from lossbench.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
-from lossbench.sweep import Sweep, planned_runs, stale_reasons
+from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
 
 PRELOAD = ("lossbench.execution",)  # what a worker imports before its first run
 CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin
@@ -212,7 +212,7 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
     lines.append(f"  {experiment.budget.seeds} final seeds, with default and with tuned parameters")
     lines.append(f"{planned_runs(plan)} planned runs, {len(found)} of them done")
     lines.append(f"about {duration(left_s / count)} on {count} worker{'s' if count > 1 else ''}")
-    if stale := stale_reasons(plan, store, [job for job, _ in found]):
+    if stale := stale_reasons(plan, store, planned_before(plan, store), [job for job, _ in found]):
         lines.append(f"{len(stale)} stored runs would be repeated")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -105,10 +105,10 @@ class Sweep:
 
     def run(self) -> None:
         """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
-        earlier = self._planned_before()
+        earlier = planned_before(self.plan, self.store)
         self.progress.start(planned_runs(self.plan), getattr(self.executor, "workers", 1))
         self.need_all()
-        self._report_stale()
+        self._report_stale(earlier)
         self._register_claims(earlier)
         self._write_plan()
         try:
@@ -256,13 +256,6 @@ class Sweep:
         self._planned_at = time.monotonic()
         self._plan_cost_s = self._planned_at - started
 
-    def _planned_before(self) -> list[dict[str, Any]]:
-        """The rows of the experiment's last plan."""
-        try:
-            return list(self.store.read_plan(self.plan.experiment.name)["rows"])
-        except StoreError:
-            return []
-
     def _register_claims(self, earlier: list[dict[str, Any]]) -> None:
         """Register what the experiment claims; post hoc where a final run of this or an earlier plan is stored."""
         experiment, rows = self.plan.experiment, itertools.chain(earlier, (job.row() for job in self.jobs))
@@ -270,9 +263,9 @@ class Sweep:
         for text in claims.register(self.store, experiment.name, experiment.claims, seen=seen):
             self.progress.message(f"post hoc, as final runs were already there: {text}")
 
-    def _report_stale(self) -> None:
+    def _report_stale(self, earlier: list[dict[str, Any]]) -> None:
         """One line about results of the same runs under other code, data or libraries."""
-        reasons = stale_reasons(self.plan, self.store, self.jobs)
+        reasons = stale_reasons(self.plan, self.store, earlier, self.jobs)
         if reasons:
             why = ", ".join(sorted({reason for found in reasons.values() for reason in found}))
             self.progress.message(f"{len(reasons)} stored runs will be repeated: {why} changed")
@@ -317,26 +310,33 @@ def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
     }
 
 
-def stale_reasons(plan: Plan, store: Store, jobs: Iterable[Job]) -> dict[str, list[str]]:
-    """Runs of this experiment's last plan with today's settings that other code, data or libraries made.
+def planned_before(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """The rows of this experiment's last plan; none where there is no such plan to read."""
+    try:
+        return list(store.read_plan(plan.experiment.name)["rows"])
+    except StoreError:
+        return []
+
+
+def stale_reasons(
+    plan: Plan, store: Store, earlier: Iterable[Mapping[str, Any]], jobs: Iterable[Job]
+) -> dict[str, list[str]]:
+    """Runs planned before with today's settings that other code, data or libraries made.
 
     Args:
+        earlier: as `planned_before` gives them.
         jobs: what is known to be planned today, and so is not stale.
 
     Returns:
         run id to what changed: `data`, `code`, `libraries`.
     """
-    try:
-        rows = store.read_plan(plan.experiment.name)["rows"]
-    except StoreError:
-        return {}
     experiment, libraries = plan.experiment, [*map(list, library_versions())]
     settings = experiment.training.model_dump(), experiment.embedding_dim
     tasks = [(task.model_dump(), plan.checksums[task]) for task in experiment.tasks]
     code_of = lru_cache(_code_of)
     found: dict[str, list[str]] = {}
     today = {job.spec.run_id for job in jobs}
-    for run_id in dict.fromkeys(row["run_id"] for row in rows if row["run_id"] not in today):
+    for run_id in dict.fromkeys(row["run_id"] for row in earlier if row["run_id"] not in today):
         record = store.read(run_id)
         spec = record["spec"] if record else {}
         data = next((checksum for task, checksum in tasks if spec.get("task") == task), None)

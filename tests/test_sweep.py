@@ -23,7 +23,7 @@ from lossbench import estimate, interrupt, launch, load_results
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.spec import SpecError
 from lossbench.store import Store
-from lossbench.sweep import Sweep, planned_runs, stale_reasons
+from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
 from lossbench.tuning import GENERATION, Study
 
 FAST = ("training.epochs=1", "budget.trials=5", 'recipes=["softmax", "softmax+center"]')
@@ -197,7 +197,7 @@ def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkey
     assert changed.run_spec(
         changed.experiment.tasks[0], changed.recipes[0], changed.recipes[0].defaults, seed=1, final=True
     ).run_id not in {row["run_id"] for row in store.read_plan("ablation")["rows"]}
-    stale = stale_reasons(changed, Store(store.root), [])
+    stale = stale_reasons(changed, Store(store.root), planned_before(changed, store), [])
     assert stale
     assert set(map(tuple, stale.values())) == {("code",)}
     progress = Quiet()

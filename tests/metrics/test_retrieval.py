@@ -189,6 +189,20 @@ def test_neighbors_at_equal_distance_are_impostors_first():
     assert distances[0].tolist() == [1.0, 1.0]
 
 
+def test_neighbors_in_a_large_gallery_are_exact_with_ties():
+    rng = np.random.default_rng(0)  # on a grid: distances are exact, and nearly all are ties
+    points, labels = rng.integers(0, 9, (2103, 3)).astype(float), rng.integers(0, 40, 2103)
+    indices, distances = nearest_neighbours(points, labels, 4)
+    squares = cdist(points, points, "sqeuclidean")
+    match = labels[:, None] == labels
+    keys = 2 * squares + match  # at equal distance, the own class comes last
+    np.fill_diagonal(keys, np.inf)
+    nearest = keys.argsort(1)[:, :4]
+    rows = np.arange(len(points))[:, None]
+    np.testing.assert_allclose(distances**2, squares[rows, nearest], rtol=1e-12)
+    np.testing.assert_array_equal(match[rows, indices], match[rows, nearest])
+
+
 def test_what_cannot_be_asked_is_named(sample):
     points, labels = sample
     with pytest.raises(ValueError, match="labels: none of the 70 classes has two samples"):
