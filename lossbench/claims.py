@@ -29,7 +29,8 @@ TEST_ONLY = (
 EPOCHS_TO_95 = "curve.epochs_to_95"
 FORGIVING_AREA = "tuning.forgiving_area"
 STEP_RELATIVE, STEP_S, LOSS_S = "probe.step_relative", "probe.step_s", "probe.loss_s"
-DERIVED = (EPOCHS_TO_95, FORGIVING_AREA, STEP_RELATIVE, STEP_S, LOSS_S)
+TIMED = (STEP_RELATIVE, STEP_S, LOSS_S)
+DERIVED = (EPOCHS_TO_95, FORGIVING_AREA, *TIMED)
 
 
 def known_figures(plugins: Iterable[str] = ()) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def mistakes(claims: Sequence[Claim], plugins: Iterable[str] = ()) -> list[str]:
         if claim.metric.startswith("cost."):
             lines.append(
                 f"{place}: {claim.metric!r}: runs share the machine, so their costs support no claim; "
-                f"use {', '.join(name for name in DERIVED if name.startswith('probe.'))}"
+                f"use {', '.join(TIMED)}"
             )
         elif claim.metric not in known:
             lines.append(f"{place}: unknown figure {claim.metric!r}{nearest(claim.metric, known)}")

@@ -83,7 +83,7 @@ def _smallest(keys: Tensor, depth: int) -> Tensor:
     if width < 64 * depth:  # sorting the few is slower than what it saves
         return keys.topk(depth, largest=False).indices
     starts = torch.arange(0, _STRIPES * width, width, device=keys.device)
-    stripes = keys[:, : _STRIPES * width].unflatten(1, (_STRIPES, width))
+    stripes = keys[:, : _STRIPES * width].view(len(keys), _STRIPES, width)
     places = stripes.amin(1).topk(depth, largest=False, sorted=False).indices
     over = torch.arange(_STRIPES * width, keys.shape[1], device=keys.device).expand(len(keys), -1)
     columns = torch.cat([(places[:, None] + starts[:, None]).flatten(1), over], 1)

@@ -1,8 +1,9 @@
 """The answers to an experiment's claims: supported, refuted or undecided, each from a test.
 
 A claim about a difference (or about a distance from a number) is tested against its own smallest effect by a paired t
-test over seeds, or over rounds of the cost probe; Holm corrects over all tests of the experiment's claims. `equal` is
-tested by two one-sided tests. What is claimed of the share of an area is judged by that share's posterior interval.
+test over seeds, or over rounds of the cost probe. Holm corrects over the experiment's tests of scores, and over those
+of times apart: how busy a machine was must not tip a verdict on scores, which repeat bit by bit. `equal` is tested by
+two one-sided tests. What is claimed of the share of an area is judged by that share's posterior interval.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lossbench.claims import FORGIVING_AREA, digest, registered
+import numpy as np
+
+from lossbench.claims import FORGIVING_AREA, TIMED, digest, registered
 from lossbench.report import derived, formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import DISTANCES, QUALITY, SPACES, Evidence
@@ -44,7 +47,7 @@ class Check:
     """One claim on one task: what was found, and what follows.
 
     `mean`, `low`, `high` are the difference of the two sides with its 95 % interval (not adjusted); `p` is two-sided
-    against the smallest effect, `p_holm` corrected over all tests of the experiment's claims. NaN: there is none.
+    against the smallest effect, `p_holm` corrected over the tests of scores, or of times. NaN: there is none.
     """
 
     task: str
@@ -143,7 +146,7 @@ def table(found: Iterable[Answer]) -> Table:
         Column("second", "mean or number"),
         Column("difference", "paired"),
         Column("95 % interval", "unadjusted"),
-        Column("p", "Holm, over the claims"),
+        Column("p", "Holm, over scores or times"),
         Column("n", "seeds or rounds"),
         Column("verdict", numeric=False),
         Column("standing", numeric=False),
@@ -277,12 +280,16 @@ def _area_check(material: Material, task: str, claim: Mapping[str, Any]) -> Chec
 
 
 def _holm_corrected(checks: list[Check]) -> list[Check]:
-    """The checks with Holm's p over all of them; what that p does not reach is undecided."""
-    adjusted = holm([check.p for check in checks])
+    """The checks with Holm's p over those of their kind; what that p does not reach is undecided."""
+    p = np.array([check.p for check in checks])
+    timed = np.array([check.claim["metric"] in TIMED for check in checks])
+    adjusted = np.empty(len(checks))
+    for family in (timed, ~timed):
+        adjusted[family] = holm(p[family])
     found = []
-    for check, p in zip(checks, adjusted, strict=True):
-        decided = math.isnan(check.p) or p < ALPHA
-        found.append(replace(check, p_holm=float(p), verdict=check.verdict if decided else "undecided"))
+    for check, corrected in zip(checks, adjusted.tolist(), strict=True):
+        decided = math.isnan(check.p) or corrected < ALPHA
+        found.append(replace(check, p_holm=corrected, verdict=check.verdict if decided else "undecided"))
     return found
 
 

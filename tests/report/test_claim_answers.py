@@ -90,7 +90,7 @@ def test_a_number_is_a_side_too(tmp_path: Path) -> None:
     assert answered(tmp_path, claim("higher", 0.0, comparison=["triplet", 0.6])).verdict == "refuted"
 
 
-def test_holm_corrects_over_all_claims(tmp_path: Path) -> None:
+def test_holm_corrects_over_all_claims_of_scores(tmp_path: Path) -> None:
     scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.504, seed=2)}
     alone = answered(tmp_path / "one", claim("higher", 0.0), scores=scores)
     assert alone.checks[0].p == alone.checks[0].p_holm < 0.05
@@ -141,6 +141,22 @@ def test_a_cost_claim_is_answered_by_the_rounds_of_the_probe(tmp_path: Path) -> 
     assert found.verdict == "supported"
     assert found.checks[0].n == 12
     assert found.checks[0].mean == pytest.approx(np.mean(slow / bare - 1.1))
+
+
+def test_scores_and_times_are_corrected_apart(tmp_path: Path) -> None:
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.504, seed=2)}
+    score = claim("higher", 0.0)
+    times = [claim("higher", effect, metric="probe.step_s") for effect in (0.0, 0.01, 0.02)]
+    alone = answered(tmp_path / "alone", score, scores=scores).checks[0]
+    fill(tmp_path / "both", scores, claims=(score, *times))
+    recipes = {"softmax": {"step_s": noise(1.0, 0.1, seed=3)}, "triplet": {"step_s": noise(1.2, 0.1, seed=4)}}
+    probe = {"schema": 1, "experiment": "toy", "tasks": {TASK: {"recipes": recipes}}}
+    Store(tmp_path / "both").write_probe("toy", probe)
+    (found,) = answers(Evidence(gather("toy", tmp_path / "both")))
+    assert (found.checks[0].p_holm, found.checks[0].verdict) == (alone.p, "supported")
+    p = [check.p for check in found.checks[1:]]
+    assert found.checks[1].p_holm == pytest.approx(3 * p[0])
+    assert p[0] < p[1] < p[2]
 
 
 @pytest.mark.parametrize("post_hoc", [False, True])
