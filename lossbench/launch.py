@@ -23,6 +23,7 @@ from lossbench.replay import replay as replay_run
 from lossbench.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
+from lossbench.threads import available_cores
 
 PRELOAD = ("lossbench.execution",)  # what a worker imports before its first run
 CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin
@@ -248,8 +249,3 @@ def _gpus() -> list[str]:
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from lossbench.report.figures import Picture
 from lossbench.report.findings import Finding, findings, scope
 from lossbench.report.material import Material
 from lossbench.report.verdict import Answer, answer
+from lossbench.threads import available_cores
 
 Maker = Callable[[Evidence, str], Table | None]
 TABLES: Mapping[str, Maker] = {
@@ -98,15 +99,17 @@ class Document:
 def compose(material: Material, evidence: Evidence) -> Document:
     """Compute everything that the report shows."""
     empty = material.progress.finished == 0
-    with _beside() as executor:
+    tasks = () if empty else material.tasks
+    with _beside(len(tasks)) as executor:
         as_it_is = pickle.dumps(evidence)  # now: an executor pickles in a thread, while evidence grows here
-        tasks = () if empty else material.tasks
         drawn = {task: executor.submit(_pictures, as_it_is, task) for task in tasks}
         answered = () if empty else claims.answers(evidence)
         together = overall.Overall(material)
         found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
             {"overall": overall.table(together)} if together.worthwhile else {}
         )
+        pictures = {} if empty else drawing.overall_pictures(together) | sweeping.noise_pictures(material)
+        written = [_task(evidence, task) for task in tasks]
         return Document(
             name=material.name,
             question=str(material.experiment.get("question", "")),
@@ -114,37 +117,39 @@ def compose(material: Material, evidence: Evidence) -> Document:
             scope=scope(material),
             state=_state(material),
             empty=empty,
-            tasks=tuple(_task(evidence, task, pictures) for task, pictures in drawn.items()),
+            tasks=tuple(replace(item, pictures=drawn[item.task].result()) for item in written),
             claims=answered,
             tables={name: table for name, table in found.items() if table},
-            pictures={} if empty else drawing.overall_pictures(together) | sweeping.noise_pictures(material),
+            pictures=pictures,
             findings=() if empty else tuple(sweeps.noise_findings(evidence)),
             protocol=protocol.protocol(material),
         )
 
 
-def _beside() -> Executor:
-    """Draws in a copy of this process while tables are made; in this process, where threads make copies unsafe."""
+def _beside(tasks: int) -> Executor:
+    """Draws in copies of this process while tables are made; in this process, where threads make copies unsafe."""
     try:
         threads = len(list(Path("/proc/self/task").iterdir()))
     except OSError:  # not Linux
         return SerialExecutor()
     fork = multiprocessing.get_context("fork")
-    return ProcessPoolExecutor(1, mp_context=fork) if threads == 1 else SerialExecutor()
+    copies = max(1, min(tasks, available_cores()))
+    return ProcessPoolExecutor(copies, mp_context=fork) if threads == 1 else SerialExecutor()
 
 
 def _pictures(evidence: bytes, task: str) -> dict[str, Picture]:
     return drawing.pictures(pickle.loads(evidence), task)  # this process's own
 
 
-def _task(evidence: Evidence, task: str, pictures: Future[dict[str, Picture]]) -> TaskReport:
+def _task(evidence: Evidence, task: str) -> TaskReport:
+    """All of a task but its pictures."""
     return TaskReport(
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
         answer=answer(evidence, task),
         findings=(*findings(evidence, task), *sweeps.findings(evidence, task), *pulls.findings(evidence, task)),
         tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
-        pictures=pictures.result(),
+        pictures={},
         galleries=gallery.galleries(evidence.material, task),
         map_data=maps.interactive(evidence.material, task),
         animation=planes.animation(evidence.material, task),
