@@ -79,9 +79,9 @@ def peak_above_the_data(name: str, size: int, dim: int) -> tuple[float, float]:
     points, labels = clustered(size, dim)
     getattr(metrics, name)  # imported here, not within the measurement
     before = _resident_bytes()
-    reset_peak_memory()
+    reset_peak_memory("cpu")
     seconds = seconds_of(lambda: _call(name, points, labels))
-    return seconds, peak_memory_bytes() - before
+    return seconds, peak_memory_bytes("cpu") - before
 
 
 def _call(name: str, points: Tensor, labels: Tensor) -> None:
@@ -92,5 +92,5 @@ def _call(name: str, points: Tensor, labels: Tensor) -> None:
 
 
 def _resident_bytes() -> float:
-    reset_peak_memory()
-    return peak_memory_bytes()
+    reset_peak_memory("cpu")
+    return peak_memory_bytes("cpu")

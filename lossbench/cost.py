@@ -103,8 +103,13 @@ def make_clock(device: str) -> Clock:
     return DeviceClock(lambda: torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
 
 
-def reset_peak_memory() -> bool:
-    """Restart the kernel's count of this process's peak memory; False where the system does not allow it."""
+def reset_peak_memory(device: str) -> bool:
+    """Restart the count of what `peak_memory_bytes` gives; False where the system does not allow it."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return True
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -112,8 +117,14 @@ def reset_peak_memory() -> bool:
     return True
 
 
-def peak_memory_bytes() -> float:
-    """Largest resident set since the last reset, in bytes; NaN where it cannot be read."""
+def peak_memory_bytes(device: str) -> float:
+    """Since the last reset, in bytes: on a CPU the largest resident set, NaN where it cannot be read; on a GPU the most
+    that this process's tensors filled.
+    """
+    if device == "cuda":
+        import torch
+
+        return float(torch.cuda.max_memory_allocated())
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

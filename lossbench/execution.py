@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import platform
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import datasets, evaluation, metrics, parallel, registry
+from lossbench import datasets, device, evaluation, metrics, parallel, registry
 from lossbench.cost import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
@@ -84,23 +83,28 @@ def execute(spec: RunSpec) -> RunResult:
 
     Raises:
         DisagreementError: this rank left the run, another one waits in it.
+        SystemExit: the run took the GPU from this process, which can do nothing more with it.
     """
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    reset = reset_peak_memory()
+    where = spec.training.device
+    device.set_up(where)
+    reset = reset_peak_memory(where)
     started = time.perf_counter()
     result, error = RunResult(record={"status": "failed"}), None
     try:
         result = _run(spec)
     except Exception as raised:
         error = _one_line(raised)
+        if device.is_lost(where):  # every later run of this process would fail with it
+            raise SystemExit(f"the GPU answers this process no more: {error}") from raised
     if reason := parallel.agree(error):
         result = RunResult(record={"status": "failed", "error": reason})
     result.record["cost"] = result.record.get("cost", {}) | {
         "run_wall_s": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory_bytes() if reset else math.nan,
+        "peak_memory_bytes": peak_memory_bytes(where) if reset else math.nan,
     }
-    result.record.update(schema=SCHEMA, run_id=spec.run_id, key=spec.key, spec=to_json(spec), environment=environment())
+    result.record.update(
+        schema=SCHEMA, run_id=spec.run_id, key=spec.key, spec=to_json(spec), environment=device.environment(where)
+    )
     return result
 
 
@@ -162,16 +166,6 @@ def build(spec: RunSpec, data: TaskData) -> Model:
     losses = [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in spec.terms]
     seed_globals(spec.seed, "noise")  # for losses that draw while they train
     return Model(network, losses)
-
-
-def environment() -> dict[str, str]:
-    """Where a run happened, for the record: results compare bit for bit on one kind of machine only."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def _run(spec: RunSpec) -> RunResult:

@@ -237,6 +237,11 @@ def _serve(connection: Connection, prints: Connection, environment: Mapping[str,
             answer = True, fn(*args, **kwargs)
         except Exception as error:
             answer = False, error
+        except SystemExit as end:  # at once: a process that lost its GPU may hang where it tidies up
+            words = isinstance(end.code, str)
+            if words:
+                print(end.code, file=sys.stderr)
+            os._exit(1 if words else int(end.code or 0))
         connection.send(answer)
 
 

@@ -17,6 +17,7 @@ LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
 CORE = (
     "datasets/splits.py",
     "datasets/subset.py",
+    "device.py",
     "evaluation.py",
     "execution.py",
     "metrics",

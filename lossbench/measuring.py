@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from lossbench import registry
-from lossbench.execution import TaskData, build, environment, task_data
+from lossbench.device import environment, set_up
+from lossbench.execution import TaskData, build, task_data
 from lossbench.registry import Problem
 from lossbench.sampling import balanced_plan
 from lossbench.seeding import stream
@@ -80,8 +81,8 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
         `recipes`: name to part to one value a round, that of its quickest step, as what disturbs a step only makes it
         longer; `""` is the backbone alone. `failed`: name to reason of recipes that raised. `steps`: steps in a round.
     """
-    torch.set_num_threads(1)
     first = next(iter(specs.values()))
+    set_up(first.training.device)
     registry.load_files(first.plugin_files)
     data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device, first.fold)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
@@ -105,7 +106,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
         "classes": data.num_classes,
         "recipes": recipes,
         "failed": failed,
-        "environment": environment(),
+        "environment": environment(first.training.device),
     }
 
 
@@ -116,7 +117,7 @@ def measure_scaling(terms: Sequence[Term], plugin_files: Sequence[str], device: 
         `losses`: name to scale to a list of [size, seconds or null], the median over rounds; `base`:
         the sizes that do not grow.
     """
-    torch.set_num_threads(1)
+    set_up(device)
     registry.load_files(plugin_files)
     losses: dict[str, dict[str, list[list[float | None]]]] = {
         term.loss: {scale: [] for scale in SCALES} for term in terms
@@ -126,7 +127,7 @@ def measure_scaling(terms: Sequence[Term], plugin_files: Sequence[str], device: 
             for name, value in _loss_seconds(terms, {**BASE, scale: size}, device).items():
                 losses[name][scale].append([size, value])
             gc.collect()
-    return {"base": BASE, "losses": losses, "environment": environment()}
+    return {"base": BASE, "losses": losses, "environment": environment(device)}
 
 
 def _steppers(specs: Mapping[str, RunSpec], data: TaskData) -> tuple[dict[str, Stepper], dict[str, str]]:

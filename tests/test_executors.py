@@ -69,6 +69,8 @@ def test_a_death_says_how_and_what_was_said_last(pool):
         executor.submit(os._exit, 3).result()
     with pytest.raises(WorkerDiedError, match="exit code 4"):
         executor.submit(sys.exit, 4).result()
+    with pytest.raises(WorkerDiedError, match=r"exit code 1.*it last said: the GPU is lost"):
+        executor.submit(sys.exit, "the GPU is lost").result()
 
 
 def test_workers_see_the_environment_of_their_place_and_are_counted(pool):

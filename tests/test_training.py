@@ -223,6 +223,13 @@ def test_a_run_over_its_time_limit_is_failed_with_the_reason():
     assert "training.time_limit_s" in record["error"]
 
 
+def test_a_run_that_loses_the_device_ends_its_process(monkeypatch):
+    too_slow = run_spec("softmax", "training.time_limit_s=0.000001")
+    monkeypatch.setattr("lossbench.device.is_lost", lambda device: True)
+    with pytest.raises(SystemExit, match="answers this process no more: TimeLimitError"):
+        execute(too_slow)
+
+
 def test_changed_data_are_noticed():
     spec = run_spec()
     data = datasets.load("digits")

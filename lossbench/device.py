@@ -1,0 +1,41 @@
+"""What computes: how torch is set up on it, what a record says of it, and whether it still answers."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+
+def set_up(device: str) -> None:
+    """One thread on the host, the same bits again on the same machine, and float32 as IEEE 754 has it.
+
+    By itself torch rounds what enters a convolution on a GPU to ten bits of mantissa (TF32).
+    """
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False
+    # What reads memory that it never wrote shows NaN. On a GPU that takes a quarter of the kernels of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = device == "cpu"  # type: ignore[attr-defined]
+
+
+def environment(device: str) -> dict[str, str]:
+    """Where a run happened, for the record: results compare bit for bit on one kind of machine only."""
+    found = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+    return found if device == "cpu" else found | {"gpu": torch.cuda.get_device_name()}
+
+
+def is_lost(device: str) -> bool:
+    """Whether a GPU answers this process no more, as after a failed assertion in one of its kernels."""
+    if device == "cpu":
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
