@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossbench.metrics.grouping import class_sums, group, middle
-from lossbench.metrics.inputs import Array, as_tensor, read_labels, read_matrix, read_sample
+from lossbench.metrics.inputs import Array, as_tensor, at_once, read_labels, read_matrix, read_sample
 from lossbench.metrics.pairs import MAX_PAIRS, PairDistances, pair_distances
 
 _BLOCK_ELEMENTS = 1 << 21
@@ -267,7 +267,7 @@ def _between(means: Tensor) -> tuple[Tensor, Tensor, float]:
     if count == 1:
         return torch.zeros_like(means[:, 0], dtype=torch.int64), torch.full_like(means[:, 0], math.nan), math.nan
     nearest, distance, total = [], [], 0.0
-    rows = max(1, _BLOCK_ELEMENTS // count)
+    rows = max(1, at_once(_BLOCK_ELEMENTS, means.device) // count)
     for start in range(0, count, rows):
         block = torch.cdist(means[start : start + rows], means, compute_mode="donot_use_mm_for_euclid_dist")
         total += float(block.sum())

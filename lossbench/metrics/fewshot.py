@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.metrics.grouping import group
-from lossbench.metrics.inputs import Array, read_sample
+from lossbench.metrics.inputs import Array, at_once, read_sample
 
 _TIE = 1e-12  # of a squared distance: rounding of the difference form, with room to spare
 _CHUNK_ELEMENTS = 1 << 22
@@ -63,7 +63,7 @@ def few_shot_accuracy(
             raise ValueError(f"{name}: {value} is below {least}")
     points, known = read_sample(embeddings, labels)
     drawn, classes = _episodes(tuple(known.tolist()), ways, shots + queries, episodes, seed)
-    size = max(1, _CHUNK_ELEMENTS // (ways * ways * queries * points.shape[1]))
+    size = max(1, at_once(_CHUNK_ELEMENTS, points.device) // (ways * ways * queries * points.shape[1]))
     scores = torch.cat([_score(points[chunk.to(points.device)], shots) for chunk in torch.split(drawn, size)])
     half_width = 1.96 * float(scores.std()) / math.sqrt(episodes)
     return {"accuracy": float(scores.mean()), "half_width_95": half_width, "classes": float(classes)}

@@ -17,6 +17,7 @@ Array: TypeAlias = "NDArray[Any] | Tensor"
 
 # Beyond this, squared distances leave the range of float64. Nothing that was computed in float32 gets there.
 LARGEST = 1e100
+_GPU_FACTOR = 16
 
 
 def as_tensor(values: Array, place: str) -> Tensor:
@@ -37,6 +38,11 @@ def as_tensor(values: Array, place: str) -> Tensor:
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)  # torch knows uint16 and wider by name only
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def at_once(elements: int, device: torch.device) -> int:
+    """How many elements to take at once: as many as fit the cache of a core, which a GPU would only start and end."""
+    return elements if device.type == "cpu" else _GPU_FACTOR * elements
 
 
 def read_matrix(values: Array, place: str) -> Tensor:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lossbench.metrics.inputs import at_once
+
 MAX_PAIRS = 5_000_000
 _CHUNK = 1 << 13
 _WORTH_ALL = 4
@@ -83,17 +85,18 @@ def _some_pairs(points: Tensor, first: Tensor, count: Tensor, numbers: Tensor) -
     """Distances of some of the pairs (i, first_i + r), 0 <= r < count_i, which are numbered row by row."""
     last, numbers = count.cumsum(0), numbers.to(points.device)
     distances = points.new_empty(len(numbers))
-    for start in range(0, len(numbers), _CHUNK):
-        chunk = numbers[start : start + _CHUNK]
+    size = at_once(_CHUNK, points.device)
+    for start in range(0, len(numbers), size):
+        chunk = numbers[start : start + size]
         i = torch.searchsorted(last, chunk, right=True)
         j = first[i] + chunk - (last[i] - count[i])
         away = points[i]
         away -= points[j]
-        torch.linalg.vector_norm(away, dim=1, out=distances[start : start + _CHUNK])
+        torch.linalg.vector_norm(away, dim=1, out=distances[start : start + size])
     return distances
 
 
-@lru_cache(maxsize=1)  # runs of one task, and both spaces of a run, ask for the same
+@lru_cache(maxsize=2)  # runs of one task, and both spaces of a run, ask for the same of validation and of test
 def _sample(genuine: int, impostor: int, max_pairs: int, seed: int) -> tuple[Tensor, Tensor]:
     """The numbers of the genuine and of the impostor pairs that are kept, `max_pairs` together."""
     kept = min(genuine, max(max_pairs // 2, max_pairs - impostor))

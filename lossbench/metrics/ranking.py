@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lossbench.metrics.grouping import middle
+from lossbench.metrics.inputs import at_once
 
 _BLOCK_ELEMENTS = 1 << 22
 _LEAST_ROWS = 128
@@ -58,7 +59,7 @@ def nearest_blocks(
     bounds = torch.tensor(gallery.bounds, device=own.device)
     right, sizes = _with_sizes(gallery.points - origin)
     slack = 4 * right.shape[1] * _EPS  # rounding of a dot product of that length, twice, with room to spare
-    rows = rows or max(_LEAST_ROWS, _BLOCK_ELEMENTS // len(right))
+    rows = rows or max(_LEAST_ROWS, at_once(_BLOCK_ELEMENTS, right.device) // len(right))
     buffer = right.new_empty(min(rows, len(queries)), len(right))
     for start in range(0, len(queries), rows):
         block = slice(start, min(start + rows, len(queries)))
