@@ -76,6 +76,8 @@ def run(
         _executor(experiment, workers, cluster, store.root / "logs") as executor,
     ):
         beat = partial(_beat, note, executor)
+        if in_turns(experiment, executor):
+            board.message("runs take turns on a GPU; `nvidia-cuda-mps-control -d` lets them share it: docs/scaling.md")
         Sweep(plan, store, executor, board, retry_failed=retry_failed, beat=beat).run()
         if ranks.started() == 1:  # the probe measures the steps of one process
             _probe(plan, store, executor, board)
@@ -137,6 +139,14 @@ def _executor(experiment: Experiment, workers: int | None, cluster: str | None, 
         yield executor
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def in_turns(experiment: Experiment, executor: Executor) -> bool:
+    """Whether processes wait for one another's work on a GPU, as they do unless NVIDIA's multi-process service runs."""
+    if experiment.training.device != "cuda" or not isinstance(executor, ProcessExecutor):
+        return False
+    service = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    return executor.workers > len(_gpus()) and not (service / "control").exists()
 
 
 def probe(plan: Plan, store: Store) -> None:

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from experiments import ABLATION, TINY, Quiet, sweep, tiny_plan
-from lossbench import driver
+from lossbench import driver, launch
 from lossbench.cli import main
-from lossbench.executors import SerialExecutor
+from lossbench.executors import ProcessExecutor, SerialExecutor
 from lossbench.spec import SCHEMA
 from lossbench.status import status
 from lossbench.store import KEPT_RECORDS, Store, StoreError
@@ -217,3 +217,19 @@ def test_the_driver_keeps_its_size_over_ten_thousand_runs(tmp_path, monkeypatch)
 
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_processes_that_take_turns_on_a_gpu_are_told_how_to_share_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    gpu, cpu = tiny_plan("training.device=cuda").experiment, tiny_plan().experiment
+    one, two = ProcessExecutor(1), ProcessExecutor(2)
+    try:
+        found = [launch.in_turns(gpu, two), launch.in_turns(gpu, one), launch.in_turns(cpu, two)]
+        assert found == [True, False, False]
+        (tmp_path / "control").touch()  # as the service leaves it
+        assert not launch.in_turns(gpu, two)
+    finally:
+        one.shutdown()
+        two.shutdown()
