@@ -2,8 +2,8 @@
 
     python -m benchmarks [NAME]... [--heavy]
 
-NAME: `losses`, `metrics`, `training`, `start`, `workers`; all but `workers` where none is given. `--heavy` adds
-`workers` and the retrieval of 200,000 embeddings, which take minutes.
+NAME: `losses`, `metrics`, `training`, `start`, `workers`, `gpu`; all but the last two where none is given. `--heavy`
+adds `workers` and the retrieval of 200,000 embeddings, which take minutes. `gpu` needs a card and MNIST.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import click
-import torch
 
-from benchmarks import losses, metrics, start, training, workers
+from benchmarks import gpu, losses, metrics, start, training, workers
 from benchmarks.measure import Row
+from lossbench import device
 
 LINE = "{what:<98} {ours:>18} {peer:>9} {ratio:>22}   {limit:<20} {reached}"
 
 
 @click.command(help=__doc__)
-@click.argument("names", nargs=-1, type=click.Choice(["losses", "metrics", "training", "start", "workers"]))
+@click.argument("names", nargs=-1, type=click.Choice(["losses", "metrics", "training", "start", "workers", "gpu"]))
 @click.option("--heavy", is_flag=True, help="Add what takes minutes.")
 def main(names: tuple[str, ...], heavy: bool) -> None:
     """Print the rows as they are measured."""
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)  # as runs do, for peers too
+    device.set_up("cpu")  # as runs do, for peers too
     groups: dict[str, Callable[[], Iterator[Row]]] = {
         "losses": losses.rows,
         "metrics": lambda: metrics.rows(heavy=heavy),
@@ -34,6 +33,8 @@ def main(names: tuple[str, ...], heavy: bool) -> None:
     }
     if heavy or "workers" in names:
         groups["workers"] = workers.rows
+    if "gpu" in names:
+        groups["gpu"] = gpu.rows
     columns = {"what": "what", "ours": "ours", "peer": "peer", "ratio": "ratio [95 %]", "limit": "to reach"}
     click.echo(LINE.format(**columns, reached="reached"))
     for name in names or groups:
@@ -42,7 +43,7 @@ def main(names: tuple[str, ...], heavy: bool) -> None:
 
 
 def _word(row: Row) -> str:
-    return "yes" if row.reached else "no"
+    return "" if row.reached is None else "yes" if row.reached else "no"
 
 
 if __name__ == "__main__":

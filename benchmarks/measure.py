@@ -19,14 +19,14 @@ SHORTEST_S = 0.05  # a shorter call is repeated until the clock can resolve it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line: what was measured, on what it was held against, and what was to be reached."""
+    """One line: what was measured, on what it was held against, and what was to be reached, if anything."""
 
     what: str
     ours: str
     peer: str = ""
     ratio: str = ""
-    limit: str
-    reached: bool
+    limit: str = ""
+    reached: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
