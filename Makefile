@@ -1,7 +1,7 @@
 # Thin: every target is one or two commands. `make ablation` and `make test` need nothing but Python, git and make.
 PYTHON ?= python3
 # Where the CPU build of torch lies, so that no multi-gigabyte accelerator build is pulled in.
-# For a GPU: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu128
+# For a GPU, in a checkout without .venv: make setup TORCH_INDEX=https://pypi.org/simple (on Linux that build has CUDA)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # More arguments for `lossbench run`: make ablation ARGS="--set budget.trials=2"
 ARGS ?=

@@ -2,13 +2,14 @@
 
 On a CPU these are CPU seconds of one thread: the wall seconds of a machine that does nothing else.
 
-Recipes take turns on the same batches, a few steps each, in an order that rotates: whatever slows the machine for a
-while slows all of them, and the rounds are pairs as seeds are for scores.
+Recipes take turns on the same batches, a step each, in an order drawn anew for every round: whatever slows the machine
+for a while slows all of them, and the rounds are pairs as seeds are for scores.
 """
 
 from __future__ import annotations
 
 import gc
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,8 +31,8 @@ from lossbench.training import Model, autocast, combine, make_optimizer, to_inpu
 
 BACKBONE = ""  # the name of the step without any loss
 PARTS = ("forward_s", "loss_s", "backward_s", "optimizer_s")
-ROUNDS = 12
-SECONDS_A_TASK = 3.0  # about; at least four steps a round are taken, at most ten
+SECONDS_A_TASK = 3.0  # about, as long as that is
+LEAST_ROUNDS, MOST_ROUNDS = 24, 120
 SCALING_ROUNDS = 7
 SCALES: Mapping[str, tuple[int, ...]] = {
     "batch_size": (16, 32, 64, 128, 256, 512),
@@ -78,8 +79,8 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
         specs: recipe to a run of it; all of one task and training setting.
 
     Returns:
-        `recipes`: name to part to one value a round, that of its quickest step, as what disturbs a step only makes it
-        longer; `""` is the backbone alone. `failed`: name to reason of recipes that raised. `steps`: steps in a round.
+        `recipes`: name to part to one value a round; `""` is the backbone alone. `failed`: name to reason of recipes
+        that raised.
     """
     first = next(iter(specs.values()))
     set_up(first.training.device)
@@ -87,20 +88,20 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device, first.fold)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
-    seconds: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in steppers}
-    warm = [_round(steppers, batches, 0, 2, failed) for _ in range(2)][-1]
+    order = random.Random(0)
+    warm = [_round(steppers, batch, order, failed) for batch in batches[:4]][-1]
     taken = sum(sum(parts) for parts in warm.values())
-    steps = max(4, min(10, int(SECONDS_A_TASK / ROUNDS / max(taken, 1e-6))))
-    for turn in range(ROUNDS):
-        for name, parts in _round(steppers, batches, turn, steps, failed).items():
+    rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS_A_TASK / max(taken, 1e-6))))
+    seconds: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in steppers}
+    for turn in range(rounds):
+        for name, parts in _round(steppers, batches[turn % len(batches)], order, failed).items():
             for part, value in zip(PARTS, parts, strict=True):
                 seconds[name][part].append(value)
     recipes = {name: found for name, found in seconds.items() if name not in failed}
     for found in recipes.values():
         found["step_s"] = [sum(parts) for parts in zip(*found.values(), strict=True)]
     return {
-        "rounds": ROUNDS,
-        "steps": steps,
+        "rounds": rounds,
         "batch_size": first.training.batch_size,
         "embedding_dim": first.embedding_dim,
         "classes": data.num_classes,
@@ -153,23 +154,16 @@ def _batches(spec: RunSpec, data: TaskData) -> list[tuple[Tensor, Tensor]]:
 
 
 def _round(
-    steppers: Mapping[str, Stepper],
-    batches: Sequence[tuple[Tensor, Tensor]],
-    turn: int,
-    steps: int,
-    failed: dict[str, str],
+    steppers: Mapping[str, Stepper], batch: tuple[Tensor, Tensor], order: random.Random, failed: dict[str, str]
 ) -> dict[str, list[float]]:
-    """Seconds of each part of the quickest step of every recipe; the order rotates with the turn."""
+    """Seconds of each part of a step of every recipe on one batch, in an order drawn anew."""
     names = [name for name in steppers if name not in failed]
-    shift = turn % max(1, len(names))
     found = {}
-    for name in names[shift:] + names[:shift]:
+    for name in order.sample(names, len(names)):
         try:
-            taken = [steppers[name].step(*batches[index % len(batches)]) for index in range(steps)]
+            found[name] = steppers[name].step(*batch)
         except Exception as error:
             failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-            continue
-        found[name] = min(taken, key=sum)
     return found
 
 

@@ -225,7 +225,7 @@ def _training_mistakes(training: Training) -> list[str]:
         import torch
 
         if not torch.cuda.is_available():
-            mistakes.append("training.device: 'cuda': this torch finds no GPU; use 'cpu'")
+            mistakes.append("training.device: 'cuda': this torch finds no GPU; use 'cpu', or see docs/scaling.md")
     return mistakes
 
 

@@ -11,7 +11,7 @@ from lossbench.plan import TUNING_SEED, Plan
 from lossbench.spec import SCHEMA, RunSpec, Task, Term, canonical
 from lossbench.store import Store
 
-VERSION = 2  # of the way in which the probe measures
+VERSION = 3  # of the way in which the probe measures
 
 
 def probe_specs(plan: Plan, store: Store, task: Task) -> dict[str, RunSpec]:

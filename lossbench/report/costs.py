@@ -95,10 +95,10 @@ def steps(evidence: Evidence, task: str) -> Table:
     )
     setting: Mapping[str, Any] = (material.probe or {})["tasks"][task]
     notes = (
-        f"Cost probe: recipes took turns, {setting['steps']} steps each in {setting['rounds']} rounds, one at a time "
-        f"on the same balanced batches of {setting['batch_size']} with {setting['classes']} classes; a round counts "
-        "its quickest step, in CPU seconds on a CPU. Recipes that share a letter were not shown to differ (paired over "
-        "rounds, Holm over all pairs). Sampling of batches and evaluation are not part of a step.",
+        f"Cost probe: recipes took turns, a step each in {setting['rounds']} rounds, on the same balanced batches of "
+        f"{setting['batch_size']} with {setting['classes']} classes, in CPU seconds on a CPU. Recipes that share a "
+        "letter were not shown to differ (paired over rounds, Holm over all pairs). Sampling of batches and evaluation "
+        "are not part of a step.",
     )
     return make_table("steps", f"Cost of a training step, {task}", columns, rows, notes=notes)
 

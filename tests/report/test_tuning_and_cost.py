@@ -91,7 +91,7 @@ def test_the_step_table_ranks_by_the_probe_and_pairs_rounds(tmp_path: Path) -> N
         name: part | {"step_s": list(factor * noise)}
         for name, factor in (("softmax", 1.1), ("triplet", 1.5), ("", 1.0))
     }
-    tasks = {TASK: {"recipes": recipes, "rounds": 12, "steps": 4, "batch_size": 64, "classes": 3}}
+    tasks = {TASK: {"recipes": recipes, "rounds": 12, "batch_size": 64, "classes": 3}}
     Store(tmp_path).write_probe("toy", {"schema": 1, "experiment": "toy", "tasks": tasks})
     table = costs.steps(Evidence(gather("toy", tmp_path)), TASK)
     assert [row.cells[0].text for row in table.rows] == ["softmax", "triplet", "backbone alone"]
