@@ -31,8 +31,8 @@ from lossbench.training import Model, autocast, combine, make_optimizer, to_inpu
 
 BACKBONE = ""  # the name of the step without any loss
 PARTS = ("forward_s", "loss_s", "backward_s", "optimizer_s")
-SECONDS_A_TASK = 3.0  # about, as long as that is
-LEAST_ROUNDS, MOST_ROUNDS = 24, 120
+ROUNDS = 80
+WARM_ROUNDS = 4
 SCALING_ROUNDS = 7
 SCALES: Mapping[str, tuple[int, ...]] = {
     "batch_size": (16, 32, 64, 128, 256, 512),
@@ -89,11 +89,10 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
     order = random.Random(0)
-    warm = [_round(steppers, batch, order, failed) for batch in batches[:4]][-1]
-    taken = sum(sum(parts) for parts in warm.values())
-    rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS_A_TASK / max(taken, 1e-6))))
     seconds: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in steppers}
-    for turn in range(rounds):
+    for batch in batches[:WARM_ROUNDS]:
+        _round(steppers, batch, order, failed)
+    for turn in range(ROUNDS):
         for name, parts in _round(steppers, batches[turn % len(batches)], order, failed).items():
             for part, value in zip(PARTS, parts, strict=True):
                 seconds[name][part].append(value)
@@ -101,7 +100,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     for found in recipes.values():
         found["step_s"] = [sum(parts) for parts in zip(*found.values(), strict=True)]
     return {
-        "rounds": rounds,
+        "rounds": ROUNDS,
         "batch_size": first.training.batch_size,
         "embedding_dim": first.embedding_dim,
         "classes": data.num_classes,

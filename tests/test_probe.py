@@ -33,7 +33,7 @@ def test_every_recipe_and_the_backbone_have_one_value_a_round_of_every_part(fini
     found = store.read_probe("ablation")["tasks"]["digits/closed-set"]
     assert set(found["recipes"]) == {"softmax", "triplet", "softmax+center", measuring.BACKBONE}
     for parts in found["recipes"].values():
-        assert {len(values) for values in parts.values()} == {found["rounds"]}
+        assert {len(values) for values in parts.values()} == {measuring.ROUNDS}
         for step, *rest in zip(parts["step_s"], *(parts[name] for name in measuring.PARTS), strict=True):
             assert step == pytest.approx(sum(rest))
             assert all(seconds > 0 for seconds in rest)
