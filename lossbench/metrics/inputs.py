@@ -41,7 +41,7 @@ def as_tensor(values: Array, place: str) -> Tensor:
 
 
 def at_once(elements: int, device: torch.device) -> int:
-    """How many elements to take at once: as many as fit the cache of a core, which a GPU would only start and end."""
+    """How many elements to take at once: what fits the cache of a core; a GPU would wait for the host with so few."""
     return elements if device.type == "cpu" else _GPU_FACTOR * elements
 
 
