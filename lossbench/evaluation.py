@@ -17,7 +17,7 @@ SPACES = ("euclidean", "sphere")
 FEW_SHOT = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots
 FEW_SHOT_QUERIES = 15
 COLLAPSED_VARIANCE = 1e-4
-CHUNK = {"cpu": 512, "cuda": 4096}  # images embedded at once
+CHUNK = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,10 @@ class PairRows:
 def embed(network: nn.Module, images: Tensor) -> Tensor:
     """Embeddings (N, D) float32 of uint8 images (N, C, H, W), in evaluation mode; each rank embeds its share."""
     network.eval()
-    chunks = torch.split(images[parallel.share(len(images))], CHUNK[images.device.type])
-    return parallel.gather(torch.cat([network(to_input(chunk)).float() for chunk in chunks]), len(images))
+    own = images[parallel.share(len(images))]
+    return parallel.gather(
+        torch.cat([network(to_input(chunk)).float() for chunk in torch.split(own, CHUNK)]), len(images)
+    )
 
 
 def in_space(embeddings: Tensor, space: str) -> Tensor:
