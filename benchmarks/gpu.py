@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from statistics import median
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import ABLATION, Row, duration
-from lossbench import launch
+from benchmarks.measure import Row, default_run, duration
 from lossbench.cost import make_clock
 from lossbench.device import set_up
 from lossbench.execution import TaskData, build, execute, task_data
@@ -30,7 +29,7 @@ BATCH = 64
 EPOCHS = 2
 WORKERS = (1, 12)
 STEPS = 100  # of an epoch whose steps are timed
-PEAK_SIZE = 8192
+PEAK_SIZE, PRODUCTS = 8192, 10
 
 
 def rows() -> Iterator[Row]:
@@ -44,34 +43,23 @@ def rows() -> Iterator[Row]:
         yield from _runs(precision)
 
 
-def _spec(recipe: str, precision: str, seed: int = 1, final: bool = False) -> RunSpec:
-    settings = [
+def _spec(recipe: str, precision: str) -> RunSpec:
+    return default_run(
         *('tasks=[{dataset="mnist", protocol="closed-set"}]', "backbone=lenetpp", "embedding_dim=2", "claims=[]"),
         *(f"training.epochs={EPOCHS}", f"training.batch_size={BATCH}"),
         *("training.device=cuda", f"training.precision={precision}", f'recipes=["{recipe}"]'),
-    ]
-    plan = launch.prepare(ABLATION, settings, [])
-    found = plan.recipes[0]
-    return plan.run_spec(plan.experiment.tasks[0], found, dict(found.defaults), seed=seed, final=final)
+    )
 
 
 def _peak(precision: str) -> float:
     """Operations a second of a large matrix product, the most the card was seen to do."""
     left, right = (torch.randn(PEAK_SIZE, PEAK_SIZE, device="cuda").to(PRECISIONS[precision]) for _ in range(2))
-    return 2 * PEAK_SIZE**3 / _device_seconds(lambda: left @ right)
-
-
-def _device_seconds(call: Callable[[], object], calls: int = 10) -> float:
-    """Median seconds of a call by events on the stream."""
-    taken = []
-    for _ in range(calls + 3):
-        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        before.record()
-        call()
-        after.record()
-        after.synchronize()
-        taken.append(before.elapsed_time(after) / 1e3)
-    return median(taken[3:])
+    clock = make_clock("cuda")
+    for part in ("warm", "timed"):
+        for _ in range(PRODUCTS):
+            left @ right
+        clock.lap(part)
+    return PRODUCTS * 2 * PEAK_SIZE**3 / clock.seconds["timed"]
 
 
 def _steps(spec: RunSpec, precision: str, peak: float) -> Iterator[Row]:
@@ -104,31 +92,33 @@ def _step_seconds(model: Model, spec: RunSpec, data: TaskData) -> float:
 
 def _runs(precision: str) -> Iterator[Row]:
     """Trials and final runs in turns, each with its evaluation, on ever more processes that are warm."""
+    spec = _spec("softmax+center", precision)
     alone = 0.0
     for workers in WORKERS:
         executor = ProcessExecutor(workers, preload=PRELOAD)
         try:
-            _all(executor, precision, workers, first_seed=1000)
+            _all(executor, spec, workers, first_seed=1000)
             runs = max(4, 2 * workers)
             started = time.perf_counter()
-            _all(executor, precision, runs, first_seed=1)
+            _all(executor, spec, runs, first_seed=1)
             rate = 3600 * runs / (time.perf_counter() - started)
         finally:
             executor.shutdown(wait=False)
         alone = alone or rate
+        most = workers == max(WORKERS)
         yield Row(
             what=f"runs an hour of softmax + center, {EPOCHS} epochs, {precision}, {workers} at once against one",
             ours=f"{rate:,.0f}",
             peer=f"{alone:,.0f}",
             ratio=f"{rate / alone:.2f}",
-            limit=">= 5 x" if workers == max(WORKERS) else "",
-            reached=rate >= 5 * alone if workers == max(WORKERS) else None,
+            limit=">= 5 x" if most else "",
+            reached=rate >= 5 * alone if most else None,
         )
 
 
-def _all(executor: ProcessExecutor, precision: str, runs: int, first_seed: int) -> None:
-    specs = [_spec("softmax+center", precision, first_seed + turn, final=bool(turn % 2)) for turn in range(runs)]
-    for future in [executor.submit(execute, spec) for spec in specs]:
+def _all(executor: ProcessExecutor, spec: RunSpec, runs: int, first_seed: int) -> None:
+    specs = [replace(spec, seed=first_seed + turn, final=bool(turn % 2)) for turn in range(runs)]
+    for future in [executor.submit(execute, each) for each in specs]:
         record = future.result().record
         if record["status"] == "failed":
             raise RuntimeError(record["error"])

@@ -12,6 +12,9 @@ from typing import Any
 
 from scipy.stats import binom
 
+from lossbench import launch
+from lossbench.spec import RunSpec
+
 ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"
 PAIRS = 11
 SHORTEST_S = 0.05  # a shorter call is repeated until the clock can resolve it
@@ -27,6 +30,13 @@ class Row:
     ratio: str = ""
     limit: str = ""
     reached: bool | None = None
+
+
+def default_run(*settings: str) -> RunSpec:
+    """A trial of the first recipe of the ablation under other settings, at its default parameters."""
+    plan = launch.prepare(ABLATION, settings, [])
+    recipe = plan.recipes[0]
+    return plan.run_spec(plan.experiment.tasks[0], recipe, dict(recipe.defaults), seed=1, final=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from benchmarks.measure import ABLATION, PAIRS, Row, at_least, at_most, in_turns, seconds_of, within
-from lossbench import launch
+from benchmarks.measure import PAIRS, Row, at_least, at_most, default_run, in_turns, seconds_of, within
 from lossbench.cost import make_clock
 from lossbench.execution import TaskData, build, task_data
 from lossbench.sampling import balanced_plan, uniform_plan
@@ -35,12 +34,12 @@ EPOCHS = 3  # with the library's trainer, which sets up for them once
 def rows() -> Iterator[Row]:
     """Epochs of softmax, the quickest recipe, so that what the harness adds weighs most."""
     for name, (task, turns) in TASKS.items():
-        spec = _spec(task, epochs=1)
+        spec = default_run(f"tasks=[{task}]", "training.epochs=1")
         data = task_data(spec.task, spec.task.input_size, "cpu", None)
         _same_weights(harness(spec, data), by_hand(spec, data))
         pairs = in_turns(partial(harness, spec, data), partial(by_hand, spec, data), turns)
         yield at_most(f"an epoch of {name}, against a loop by hand on the same batches", pairs, 1.05)
-        spec = _spec(task, EPOCHS)
+        spec = default_run(f"tasks=[{task}]", f"training.epochs={EPOCHS}")
         ours = partial(harness, spec, data)
         what = f"{EPOCHS} epochs of {name}, against the library's trainer, DataLoader"
         pairs = in_turns(ours, partial(library, spec, data, loaders=0))
@@ -48,12 +47,6 @@ def rows() -> Iterator[Row]:
         pairs = in_turns(ours, partial(library, spec, data, loaders=2), clock=time.perf_counter)
         yield at_least(f"{what} with 2 more (wall)", pairs, 2.0)
     yield from _plans()
-
-
-def _spec(task: str, epochs: int) -> RunSpec:
-    plan = launch.prepare(ABLATION, [f"training.epochs={epochs}", f"tasks=[{task}]"], [])
-    recipe = plan.recipes[0]
-    return plan.run_spec(plan.experiment.tasks[0], recipe, dict(recipe.defaults), seed=1, final=False)
 
 
 def harness(spec: RunSpec, data: TaskData) -> Model:
