@@ -21,8 +21,8 @@ from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import DISTANCES, QUALITY, SPACES, Evidence
 from lossbench.report.landscape import landscape
 from lossbench.report.material import Material
-from lossbench.statistics import Effect, paired_effect
-from lossbench.verdicts import holm
+from lossbench.statistics.effects import Effect, paired_effect
+from lossbench.statistics.verdicts import holm
 
 Verdict = Literal["supported", "refuted", "undecided", "unanswerable"]
 ALPHA = 0.05

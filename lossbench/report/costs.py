@@ -13,8 +13,8 @@ from lossbench.report import derived, formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import Evidence
 from lossbench.report.material import Material
-from lossbench.statistics import mean_interval
-from lossbench.verdicts import Comparison, compare_all
+from lossbench.statistics.effects import mean_interval
+from lossbench.statistics.verdicts import Comparison, compare_all
 
 PARTS = ("sampling", "forward", "loss", "backward", "optimizer", "evaluation")
 PROBED = ("forward_s", "loss_s", "backward_s", "optimizer_s")

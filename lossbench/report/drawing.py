@@ -27,7 +27,7 @@ from lossbench.report.overall import Overall
 from lossbench.report.palette import Look, looks
 from lossbench.report.panels import Histogram
 from lossbench.report.tables import by_mean
-from lossbench.statistics import mean_interval
+from lossbench.statistics.effects import mean_interval
 
 # Figures with one line, panel or label a recipe.
 PICKED = {"map", "histograms", "loss", "validation", "tuning", "time", "cost"}

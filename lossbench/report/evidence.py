@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from lossbench.report.material import PRIMARY, Material
-from lossbench.statistics import MeanInterval, mean_interval
-from lossbench.verdicts import Comparison, Constant, Scores, compare_all
+from lossbench.statistics.effects import MeanInterval, mean_interval
+from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all
 
 EQUIVALENCE = {PRIMARY: 0.005}  # half a point of MAP@R: the region of practical equivalence, in the metric's unit
 

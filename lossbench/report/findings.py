@@ -9,8 +9,8 @@ from lossbench.report import formats
 from lossbench.report.evidence import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
 from lossbench.report.material import Material
 from lossbench.report.verdict import detectable_text, effect_text, listed
-from lossbench.statistics import Effect
-from lossbench.verdicts import Comparison, PairVerdict
+from lossbench.statistics.effects import Effect
+from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 TUNED = "at this tuned setting and class split"
 GIVEN = "at these settings, which were not tuned, and this class split"

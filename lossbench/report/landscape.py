@@ -18,7 +18,7 @@ import numpy as np
 
 from lossbench.report import formats
 from lossbench.report.material import VALIDATION, Material
-from lossbench.statistics import FloatArray
+from lossbench.statistics.effects import FloatArray
 
 GRID = 21  # points along each axis
 DRAWS = 500

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lossbench.aggregates import (
+from lossbench.statistics.aggregates import (
     Aggregate,
     Friedman,
     average_ranks,
@@ -24,7 +24,7 @@ from lossbench.aggregates import (
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.material import PRIMARY, Material
-from lossbench.statistics import FloatArray
+from lossbench.statistics.effects import FloatArray
 
 THRESHOLDS = 101
 

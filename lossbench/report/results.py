@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lossbench import __version__
-from lossbench.aggregates import Aggregate
+from lossbench.statistics.aggregates import Aggregate
 from lossbench.claims import STEP_RELATIVE, STEP_S
 from lossbench.report import derived, tuning
 from lossbench.report.claims import Answer, sentence
@@ -19,8 +19,8 @@ from lossbench.report.importance import importances
 from lossbench.report.landscape import landscape
 from lossbench.report.material import PRIMARY, Material
 from lossbench.report.overall import Overall
-from lossbench.statistics import mean_interval
-from lossbench.verdicts import Comparison, PairVerdict
+from lossbench.statistics.effects import mean_interval
+from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 SCHEMA_VERSION = 1
 _INTERVAL = {"estimate": "mean", "low": "low", "high": "high"}

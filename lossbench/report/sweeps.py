@@ -14,7 +14,7 @@ from lossbench.report.evidence import QUALITY, Evidence, Figure, distance_figure
 from lossbench.report.findings import Finding, words
 from lossbench.report.material import Material
 from lossbench.report.verdict import detectable_text, effect_text, listed
-from lossbench.verdicts import Comparison, PairVerdict
+from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 FEWEST = 3  # values that make a sweep
 COMPACT = next(figure for figure in distance_figures("sphere") if figure.column.endswith("intra_inter_ratio"))

@@ -12,7 +12,7 @@ from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import Evidence
 from lossbench.report.material import Material
-from lossbench.statistics import MeanInterval, mean_interval
+from lossbench.statistics.effects import MeanInterval, mean_interval
 
 POINTS = 60
 

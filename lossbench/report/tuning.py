@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from lossbench.aggregates import expected_best, trials_to_reach
+from lossbench.statistics.aggregates import expected_best, trials_to_reach
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import Evidence
 from lossbench.report.material import PRIMARY, VALIDATION, Material
-from lossbench.statistics import FloatArray, mean_interval, paired_effect
+from lossbench.statistics.effects import FloatArray, mean_interval, paired_effect
 
 
 def trial_scores(material: Material, task: str, recipe: str) -> FloatArray:

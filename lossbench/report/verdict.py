@@ -9,7 +9,7 @@ import numpy as np
 
 from lossbench.report import formats
 from lossbench.report.evidence import Evidence
-from lossbench.verdicts import Comparison, PairVerdict
+from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
 Kind = Literal["winner", "top group", "indistinguishable", "single", "undecided", "nothing"]

@@ -181,7 +181,7 @@ def test_an_edited_claim_is_post_hoc(tmp_path: Path) -> None:
 
 def test_true_borders_are_crossed_in_at_most_67_of_1000_repetitions() -> None:
     from lossbench.report.claims import _tested
-    from lossbench.statistics import paired_effect
+    from lossbench.statistics.effects import paired_effect
 
     rng = np.random.default_rng(5)
     for direction in ("higher", "not lower", "equal"):

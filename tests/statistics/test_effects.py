@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from lossbench.statistics import (
+from lossbench.statistics.effects import (
     Effect,
     mean_interval,
     minimum_detectable_effect,

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lossbench.statistics import LARGEST_SCORE, FloatArray, check_fraction
+from lossbench.statistics.effects import LARGEST_SCORE, FloatArray, check_fraction
 
 BOOTSTRAP_RESAMPLES = 5_000
 

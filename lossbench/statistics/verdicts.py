@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lossbench.statistics import (
+from lossbench.statistics.effects import (
     LARGEST_SCORE,
     Effect,
     FloatArray,

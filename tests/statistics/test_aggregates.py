@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lossbench.aggregates import (
+from lossbench.statistics.aggregates import (
     average_ranks,
     critical_difference,
     expected_best,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, stats
 
-from lossbench.statistics import minimum_detectable_effect, paired_effect, seeds_needed
-from lossbench.verdicts import Comparison, Constant, Scores, compare_all, holm, tie_groups
+from lossbench.statistics.effects import minimum_detectable_effect, paired_effect, seeds_needed
+from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all, holm, tie_groups
 
 pytestmark = pytest.mark.filterwarnings("error")
 
