@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
-from lossbench.registry import Choice, Float, Plugin, Range
+from lossbench.plugins.registry import Choice, Float, Plugin, Range
 
 PAGE = Path(__file__).with_name("losses.md")
 FAMILIES = {

@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossbench.registry import Choice as Choice
-    from lossbench.registry import Float as Float
-    from lossbench.registry import Int as Int
-    from lossbench.registry import Problem as Problem
-    from lossbench.registry import backbone as backbone
-    from lossbench.registry import dataset as dataset
-    from lossbench.registry import loss as loss
-    from lossbench.registry import metric as metric
+    from lossbench.plugins.registry import Choice as Choice
+    from lossbench.plugins.registry import Float as Float
+    from lossbench.plugins.registry import Int as Int
+    from lossbench.plugins.registry import Problem as Problem
+    from lossbench.plugins.registry import backbone as backbone
+    from lossbench.plugins.registry import dataset as dataset
+    from lossbench.plugins.registry import loss as loss
+    from lossbench.plugins.registry import metric as metric
     from lossbench.store import load_results as load_results
 
 __all__ = ["Choice", "Float", "Int", "Problem", "backbone", "dataset", "load_results", "loss", "metric"]
@@ -28,5 +28,5 @@ def __getattr__(name: str) -> Any:
     """The public name from its module; pandas is imported only where results are loaded."""
     if name not in __all__:
         raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
-    home = "store" if name == "load_results" else "registry"
+    home = "store" if name == "load_results" else "plugins.registry"
     return getattr(importlib.import_module(f"lossbench.{home}"), name)

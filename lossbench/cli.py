@@ -33,8 +33,8 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from lossbench.mistakes import SpecError
-        from lossbench.registry import PluginError
+        from lossbench.plugins.mistakes import SpecError
+        from lossbench.plugins.registry import PluginError
 
         warnings.formatwarning = lambda message, *_, **__: f"lossbench: warning: {message}\n"
         try:
@@ -225,7 +225,7 @@ def write_report(name: str, runs: Path, reports: Path) -> None:
 @one_line_errors
 def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """Show what can be named in an experiment."""
-    from lossbench import registry
+    from lossbench.plugins import registry
 
     registry.load_files(plugins)
     for each in registry.KINDS:
@@ -242,7 +242,7 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
 @one_line_errors
 def new_loss(name: str, folder: Path) -> None:
     """Write a plugin file for a loss of that name, which works as it is, and its test."""
-    from lossbench import scaffold
+    from lossbench.plugins import scaffold
 
     plugin, test = scaffold.new_loss(name, folder)
     click.echo(f"{plugin}\n{test}")
@@ -255,7 +255,7 @@ def new_loss(name: str, folder: Path) -> None:
 @one_line_errors
 def check(names: tuple[str, ...]) -> None:
     """Run the conformance suite on losses: plugin files or names; exit status 1 where one fails."""
-    from lossbench.conformance import check_loss, losses_of, table
+    from lossbench.plugins.conformance import check_loss, losses_of, table
 
     failures = []
     for plugin in [plugin for name in names for plugin in losses_of(name)]:

@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError, Executor, Future
 from functools import lru_cache
 from typing import Any
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.executors import ProcessExecutor, WorkerDiedError
 from lossbench.fingerprint import code_digest, library_versions
 from lossbench.spec import Resources, RunSpec

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import metrics, parallel, registry
+from lossbench import metrics, parallel
+from lossbench.plugins import registry
 from lossbench.training import to_input
 
 SPACES = ("euclidean", "sphere")

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import datasets, device, evaluation, metrics, parallel, registry
+from lossbench import datasets, device, evaluation, metrics, parallel
+from lossbench.plugins import registry
 from lossbench.cost import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
@@ -22,7 +23,7 @@ from lossbench.datasets.loading import UnreadableFiles
 from lossbench.datasets.subset import training_samples
 from lossbench.evaluation import PairRows
 from lossbench.pull import effective_pull
-from lossbench.registry import PluginError, Problem
+from lossbench.plugins.registry import PluginError, Problem
 from lossbench.sampling import batch_plan
 from lossbench.seeding import seed_globals, stream, stream_seed
 from lossbench.spec import SCHEMA, RunSpec, Task, to_json

@@ -10,7 +10,8 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from lossbench import estimate, ranks, registry
+from lossbench import estimate, ranks
+from lossbench.plugins import registry
 from lossbench.cost import TimeLimitError
 from lossbench.driver import Note, driving
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
@@ -105,7 +106,7 @@ def try_losses(plan: Plan) -> None:
 
 def _untrainable(names: Sequence[str], plugin_files: Sequence[str], embedding_dim: int) -> list[str]:
     """What the process calls; torch is imported there, not in the driver."""
-    from lossbench import conformance
+    from lossbench.plugins import conformance
 
     registry.load_files(plugin_files)
     found = [(plugin := registry.find("loss", name), conformance.untrainable(plugin, embedding_dim)) for name in names]

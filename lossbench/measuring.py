@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.device import environment, set_up
 from lossbench.execution import TaskData, build, task_data
-from lossbench.registry import Problem
+from lossbench.plugins.registry import Problem
 from lossbench.sampling import balanced_plan
 from lossbench.seeding import stream
 from lossbench.spec import RunSpec, Term

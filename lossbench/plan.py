@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lossbench import claims, datasets, registry
+from lossbench import claims, datasets
+from lossbench.plugins import registry
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples
 from lossbench.fingerprint import code_digest, library_versions
 from lossbench.parsing import toml_path
 from lossbench.recipes import Recipe, make_recipe, with_params
-from lossbench.registry import Plugin, PluginError
+from lossbench.plugins.registry import Plugin, PluginError
 from lossbench.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
 
 TUNING_SEED = 0  # of every trial; final runs take 1, 2, 3, ...

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from lossbench import registry
-from lossbench.registry import Choice, Float, Int, Plugin, PluginError, Range, Sampler
+from lossbench.plugins import registry
+from lossbench.plugins.registry import Choice, Float, Int, Plugin, PluginError, Range, Sampler
 from lossbench.spec import Term, Training, Value, nearest
 
 # The documented default and the search range of the learning rate: the same for every recipe.

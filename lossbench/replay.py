@@ -8,9 +8,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lossbench import datasets, registry
+from lossbench import datasets
+from lossbench.plugins import registry
 from lossbench.plan import provenance_of
-from lossbench.registry import PluginError
+from lossbench.plugins.registry import PluginError
 from lossbench.spec import Provenance, RunSpec, from_json, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import Record, execute_spec

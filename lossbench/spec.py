@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
-from lossbench.mistakes import SpecError as SpecError
-from lossbench.mistakes import nearest as nearest
+from lossbench.plugins.mistakes import SpecError as SpecError
+from lossbench.plugins.mistakes import nearest as nearest
 
 SCHEMA = 1  # of result and plan files
 

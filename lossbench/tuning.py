@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from lossbench.recipes import Recipe
-from lossbench.registry import Float, Int
+from lossbench.plugins.registry import Float, Int
 from lossbench.spec import Value
 
 GENERATION = 4  # trials asked for at once, whatever the number of workers

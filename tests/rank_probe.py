@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from experiments import run_spec
-from lossbench import parallel, registry
+from lossbench import parallel
+from lossbench.plugins import registry
 from lossbench.execution import execute
-from lossbench.registry import Problem
+from lossbench.plugins.registry import Problem
 from lossbench.training import Model, WeightedLoss, combine
 
 RECIPES = ("softmax", "softmax+center", "contrastive", "triplet", "softmax+contrastive")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.cli import main
 
 ROOT = Path(__file__).parents[1]

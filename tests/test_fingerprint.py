@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from lossbench import fingerprint, registry
+from lossbench import fingerprint
+from lossbench.plugins import registry
 from lossbench.fingerprint import code_digest
 
 

@@ -11,7 +11,7 @@ import pytest
 from lossbench import launch
 from lossbench.datasets.sources import SOURCES
 from lossbench.parsing import read_experiment
-from lossbench.registry import find
+from lossbench.plugins.registry import find
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 FILES = sorted(FOLDER.glob("*.toml"))

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import DIGITS_OPEN, run_spec, tiny_plan
-from lossbench import datasets, registry
+from lossbench import datasets
+from lossbench.plugins import registry
 from lossbench.cost import Clock
 from lossbench.execution import build, execute, task_data
 from lossbench.sampling import balanced_plan, uniform_plan

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.datasets.archives import contents_digest
 from lossbench.datasets.cache import write_whole
 from lossbench.datasets.dataset import DataError, Request

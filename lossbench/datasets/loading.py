@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.datasets.cache import data_folder
 from lossbench.datasets.dataset import DataError, Dataset, Request, with_checksum
 

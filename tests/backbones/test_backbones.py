@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lossbench import registry
-from lossbench.registry import Problem
+from lossbench.plugins import registry
+from lossbench.plugins.registry import Problem
 from lossbench.seeding import stream
 
 D = 16

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.backbones.lenetpp import LeNetPP
 from lossbench.losses import SoftmaxLoss
-from lossbench.registry import Problem
+from lossbench.plugins.registry import Problem
 
 
 def parameters(module: nn.Module) -> int:

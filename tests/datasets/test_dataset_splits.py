@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.datasets import DataError, Dataset
 from lossbench.datasets.dataset import DEV_TEST, TEST, Pairs
 from lossbench.datasets.splits import (

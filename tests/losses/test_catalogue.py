@@ -13,7 +13,7 @@ import torch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning.regularizers import SparseCentersRegularizer
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.losses import tuplets
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
 from lossbench.losses.library import (
@@ -27,7 +27,7 @@ from lossbench.losses.library import (
 )
 from lossbench.losses.options import CrossBatchMemory
 from lossbench.recipes import make_recipe
-from lossbench.registry import Problem
+from lossbench.plugins.registry import Problem
 from lossbench.spec import Training
 
 LOSSES = [registry.find("loss", name) for name in registry.names("loss")]

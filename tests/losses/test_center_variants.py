@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lossbench import registry
+from lossbench.plugins import registry
 from lossbench.losses import CenterLoss
 from lossbench.losses.center_variants import AutogradCenterLoss, CaffeCenterLoss, PopularCenterLoss
 from lossbench.plan import SpecError

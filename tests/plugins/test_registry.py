@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lossbench import Choice, Float, Problem, registry
+from lossbench import Choice, Float, Problem
+from lossbench.plugins import registry
 from lossbench.recipes import make_recipe, with_params
-from lossbench.registry import PluginError
+from lossbench.plugins.registry import PluginError
 from lossbench.spec import Training
 
 HEAD = "from lossbench import Choice, Float, Problem, loss\nfrom torch import nn\n"

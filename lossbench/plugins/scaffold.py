@@ -6,8 +6,8 @@ import keyword
 import re
 from pathlib import Path
 
-from lossbench import registry
-from lossbench.registry import PluginError
+from lossbench.plugins import registry
+from lossbench.plugins.registry import PluginError
 
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
@@ -60,7 +60,7 @@ import pytest
 import torch
 from {stem} import {title}Loss
 
-from lossbench.conformance import assert_conforms
+from lossbench.plugins.conformance import assert_conforms
 
 
 def test_conforms():

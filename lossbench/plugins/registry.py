@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from lossbench.mistakes import nearest
+from lossbench.plugins.mistakes import nearest
 
 if TYPE_CHECKING:
     import torch

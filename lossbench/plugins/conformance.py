@@ -18,9 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lossbench import registry
-from lossbench.counting import elements_written
-from lossbench.registry import Choice, Plugin, PluginError, Problem
+from lossbench.plugins import registry
+from lossbench.plugins.counting import elements_written
+from lossbench.plugins.registry import Choice, Plugin, PluginError, Problem
 
 CLASSES, DIM, PER_CLASS = 6, 8, 4
 BATCH = CLASSES * PER_CLASS
