@@ -20,7 +20,7 @@ from lossbench.device import set_up
 from lossbench.execution import TaskData, build, execute, task_data
 from lossbench.executors import ProcessExecutor
 from lossbench.launch import PRELOAD
-from lossbench.spec import RunSpec
+from lossbench.specification.spec import RunSpec
 from lossbench.training import Model, to_input, train
 
 RECIPES = ("softmax", "softmax+center", "contrastive", "triplet")

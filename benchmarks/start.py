@@ -21,7 +21,7 @@ from lossbench import launch
 from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import Dataset, Request
 from lossbench.executors import SerialExecutor
-from lossbench.spec import RunSpec, to_json
+from lossbench.specification.spec import RunSpec, to_json
 from lossbench.store import Store
 from lossbench.sweep import Job, Record, Sweep
 

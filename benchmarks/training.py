@@ -20,7 +20,7 @@ from lossbench.cost import make_clock
 from lossbench.execution import TaskData, build, task_data
 from lossbench.sampling import balanced_plan, uniform_plan
 from lossbench.seeding import stream
-from lossbench.spec import RunSpec
+from lossbench.specification.spec import RunSpec
 from lossbench.training import Model, train
 
 # Tasks, and pairs with the loop by hand: the shorter a call, the more alike is what disturbs the two of a pair.

@@ -19,8 +19,8 @@ from typing import Any
 
 from lossbench.plugins import registry
 from lossbench.executors import ProcessExecutor, WorkerDiedError
-from lossbench.fingerprint import code_digest, library_versions
-from lossbench.spec import Resources, RunSpec
+from lossbench.specification.fingerprint import code_digest, library_versions
+from lossbench.specification.spec import Resources, RunSpec
 
 COUNTED_S = 1.0  # how long a count of the cluster's slots is believed
 PRELOAD = ("lossbench.execution",)

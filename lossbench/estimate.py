@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from lossbench.executors import SerialExecutor
-from lossbench.plan import Plan
-from lossbench.spec import Task
+from lossbench.specification.plan import Plan
+from lossbench.specification.spec import Task
 from lossbench.store import Store
 from lossbench.sweep import Job, Record, Sweep
 

@@ -26,7 +26,7 @@ from lossbench.pull import effective_pull
 from lossbench.plugins.registry import PluginError, Problem
 from lossbench.sampling import batch_plan
 from lossbench.seeding import seed_globals, stream, stream_seed
-from lossbench.spec import SCHEMA, RunSpec, Task, to_json
+from lossbench.specification.spec import SCHEMA, RunSpec, Task, to_json
 from lossbench.training import History, Model, State, WeightedLoss, train
 
 WORST_ERRORS = 12  # retrieval mistakes whose images are kept

@@ -15,13 +15,13 @@ from lossbench.plugins import registry
 from lossbench.cost import TimeLimitError
 from lossbench.driver import Note, driving
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
-from lossbench.parsing import read_experiment
-from lossbench.plan import Plan, make_plan
+from lossbench.specification.parsing import read_experiment
+from lossbench.specification.plan import Plan, make_plan
 from lossbench.probe import run_probe, run_scaling
 from lossbench.progress import Board, duration
 from lossbench.replay import TOLERANCE, Replay, spec_of, stored_run
 from lossbench.replay import replay as replay_run
-from lossbench.spec import Experiment, SpecError, nearest
+from lossbench.specification.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
 from lossbench.threads import available_cores

@@ -26,7 +26,7 @@ from lossbench.execution import TaskData, build, task_data
 from lossbench.plugins.registry import Problem
 from lossbench.sampling import balanced_plan
 from lossbench.seeding import stream
-from lossbench.spec import RunSpec, Term
+from lossbench.specification.spec import RunSpec, Term
 from lossbench.training import Model, autocast, combine, make_optimizer, to_input
 
 BACKBONE = ""  # the name of the step without any loss

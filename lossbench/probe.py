@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from lossbench.plan import TUNING_SEED, Plan
-from lossbench.spec import SCHEMA, RunSpec, Task, Term, canonical
+from lossbench.specification.plan import TUNING_SEED, Plan
+from lossbench.specification.spec import SCHEMA, RunSpec, Task, Term, canonical
 from lossbench.store import Store
 
 VERSION = 3  # of the way in which the probe measures

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from lossbench.executors import SerialExecutor
-from lossbench.spec import SpecError, Training, from_json, to_json
+from lossbench.specification.spec import SpecError, Training, from_json, to_json
 
 
 class RankExecutor(SerialExecutor):

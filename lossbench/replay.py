@@ -10,9 +10,9 @@ from typing import Any
 
 from lossbench import datasets
 from lossbench.plugins import registry
-from lossbench.plan import provenance_of
+from lossbench.specification.plan import provenance_of
 from lossbench.plugins.registry import PluginError
-from lossbench.spec import Provenance, RunSpec, from_json, nearest
+from lossbench.specification.spec import Provenance, RunSpec, from_json, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import Record, execute_spec
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lossbench.evaluation import SPACES, score_split
 from lossbench.metrics.inputs import as_tensor
-from lossbench.spec import SCHEMA
+from lossbench.specification.spec import SCHEMA
 from lossbench.store import Store
 
 REQUIRED = ("embeddings", "labels")

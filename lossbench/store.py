@@ -25,7 +25,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from lossbench.spec import SCHEMA
+from lossbench.specification.spec import SCHEMA
 
 ROW_COLUMNS = ["experiment", "dataset", "protocol", "recipe", "role", "trial", "seed", "run_id", "status"]
 KEPT_RECORDS = 1024  # in memory

@@ -13,15 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from lossbench import claims
+from lossbench.specification import claims
 from lossbench.plugins import registry
 from lossbench.cost import TimeLimitError
 from lossbench.executors import WorkerDiedError
-from lossbench.fingerprint import code_digest, library_versions
-from lossbench.plan import TUNING_SEED, Plan
-from lossbench.recipes import Recipe
+from lossbench.specification.fingerprint import code_digest, library_versions
+from lossbench.specification.plan import TUNING_SEED, Plan
+from lossbench.specification.recipes import Recipe
 from lossbench.plugins.registry import Choice, Float, Range
-from lossbench.spec import SCHEMA, RunSpec, Task, Value, to_json
+from lossbench.specification.spec import SCHEMA, RunSpec, Task, Value, to_json
 from lossbench.store import Store, StoreError
 from lossbench.tuning import Study, export, is_export
 

@@ -17,7 +17,7 @@ from lossbench import parallel
 from lossbench.cost import Clock, TimeLimitError
 from lossbench.sampling import batch_plan
 from lossbench.seeding import stream
-from lossbench.spec import RunSpec, Training
+from lossbench.specification.spec import RunSpec, Training
 
 State = dict[str, dict[str, Tensor]]
 

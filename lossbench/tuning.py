@@ -11,9 +11,9 @@ from typing import Any
 
 import optuna
 
-from lossbench.recipes import Recipe
+from lossbench.specification.recipes import Recipe
 from lossbench.plugins.registry import Float, Int
-from lossbench.spec import Value
+from lossbench.specification.spec import Value
 
 GENERATION = 4  # trials asked for at once, whatever the number of workers
 STARTUP_TRIALS = 6  # trial 0 and random points before the sampler models anything

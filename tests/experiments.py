@@ -7,8 +7,8 @@ from typing import Any
 
 from lossbench import launch
 from lossbench.executors import SerialExecutor
-from lossbench.plan import Plan
-from lossbench.spec import RunSpec
+from lossbench.specification.plan import Plan
+from lossbench.specification.spec import RunSpec
 from lossbench.store import Store
 from lossbench.sweep import Sweep
 

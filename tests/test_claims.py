@@ -7,9 +7,9 @@ import json
 import pytest
 
 from experiments import sweep, tiny_plan
-from lossbench import claims
+from lossbench.specification import claims
 from lossbench.execution import execute
-from lossbench.spec import Claim, SpecError
+from lossbench.specification.spec import Claim, SpecError
 from lossbench.store import Store
 
 PAIR = ("training.epochs=1", 'recipes=["softmax", "softmax+center"]')

@@ -19,7 +19,7 @@ from lossbench.cli import main  # noqa: E402
 from lossbench.cluster import ClusterError, ClusterExecutor, demand, signature  # noqa: E402
 from lossbench.cost import TimeLimitError  # noqa: E402
 from lossbench.executors import WorkerDiedError  # noqa: E402
-from lossbench.spec import Resources  # noqa: E402
+from lossbench.specification.spec import Resources  # noqa: E402
 
 LIMIT_S = 400
 PLAN = ("training.epochs=1", "budget.trials=4", "budget.seeds=3", 'recipes=["softmax", "softmax+center"]')

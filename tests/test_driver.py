@@ -16,7 +16,7 @@ from experiments import ABLATION, TINY, Quiet, sweep, tiny_plan
 from lossbench import driver, launch
 from lossbench.cli import main
 from lossbench.executors import ProcessExecutor, SerialExecutor
-from lossbench.spec import SCHEMA
+from lossbench.specification.spec import SCHEMA
 from lossbench.status import status
 from lossbench.store import KEPT_RECORDS, Store, StoreError
 from lossbench.sweep import Sweep

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import ABLATION
-from lossbench.parsing import read_experiment
-from lossbench.spec import SCHEMA, Experiment, SpecError
+from lossbench.specification.parsing import read_experiment
+from lossbench.specification.spec import SCHEMA, Experiment, SpecError
 from lossbench.store import Store, StoreError
 
 TEXT = ABLATION.read_text()

@@ -17,7 +17,7 @@ from lossbench.report.evidence import PRIMARY, Evidence
 from lossbench.report.material import gather
 from lossbench.report.tables import folds as folds_table
 from lossbench.report.tables import quality
-from lossbench.spec import SpecError, Task
+from lossbench.specification.spec import SpecError, Task
 
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 import dataset_files

@@ -10,7 +10,7 @@ import pytest
 
 from lossbench import launch
 from lossbench.datasets.sources import SOURCES
-from lossbench.parsing import read_experiment
+from lossbench.specification.parsing import read_experiment
 from lossbench.plugins.registry import find
 
 FOLDER = Path(__file__).parents[1] / "experiments"

@@ -21,7 +21,7 @@ import pytest
 from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
 from lossbench import estimate, interrupt, launch, load_results
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
-from lossbench.spec import SpecError
+from lossbench.specification.spec import SpecError
 from lossbench.store import Store
 from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
 from lossbench.tuning import GENERATION, Study
@@ -191,7 +191,7 @@ def test_a_damaged_result_is_run_again(finished, tmp_path):
 def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkeypatch):
     _, kept, _ = finished
     store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
-    monkeypatch.setattr("lossbench.plan.code_digest", lambda plugins: "other")
+    monkeypatch.setattr("lossbench.specification.plan.code_digest", lambda plugins: "other")
     monkeypatch.setattr("lossbench.sweep.code_digest", lambda plugins: "other")
     changed = tiny_plan(*FAST)
     assert changed.run_spec(

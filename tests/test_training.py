@@ -18,7 +18,7 @@ from lossbench.cost import Clock
 from lossbench.execution import build, execute, task_data
 from lossbench.sampling import balanced_plan, uniform_plan
 from lossbench.seeding import stream
-from lossbench.spec import Training
+from lossbench.specification.spec import Training
 from lossbench.sweep import objective
 from lossbench.training import Model, draw_shifts, make_optimizer, shift, train
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossbench.claims import FORGIVING_AREA, TIMED, digest, registered
+from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest, registered
 from lossbench.report import derived, formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import DISTANCES, QUALITY, SPACES, Evidence

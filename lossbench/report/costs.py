@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.claims import STEP_RELATIVE
+from lossbench.specification.claims import STEP_RELATIVE
 from lossbench.report import derived, formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import Evidence

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lossbench.claims import EPOCHS_TO_95, LOSS_S, STEP_RELATIVE, STEP_S
+from lossbench.specification.claims import EPOCHS_TO_95, LOSS_S, STEP_RELATIVE, STEP_S
 from lossbench.report.material import Material
 
 BACKBONE = ""  # the probe's step without any loss

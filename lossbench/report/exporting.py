@@ -13,7 +13,7 @@ import numpy as np
 from lossbench.report.evidence import Evidence
 from lossbench.report.material import Material, gather
 from lossbench.report.verdict import answer
-from lossbench.spec import nearest
+from lossbench.specification.spec import nearest
 from lossbench.store import StoreError, write_whole
 
 ARRAYS = ("embeddings", "labels", "class_names")

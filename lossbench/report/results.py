@@ -10,7 +10,7 @@ import numpy as np
 
 from lossbench import __version__
 from lossbench.statistics.aggregates import Aggregate
-from lossbench.claims import STEP_RELATIVE, STEP_S
+from lossbench.specification.claims import STEP_RELATIVE, STEP_S
 from lossbench.report import derived, tuning
 from lossbench.report.claims import Answer, sentence
 from lossbench.report.document import Document, TaskReport

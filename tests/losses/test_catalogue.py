@@ -26,9 +26,9 @@ from lossbench.losses.library import (
     WithinClassRegularizer,
 )
 from lossbench.losses.options import CrossBatchMemory
-from lossbench.recipes import make_recipe
+from lossbench.specification.recipes import make_recipe
 from lossbench.plugins.registry import Problem
-from lossbench.spec import Training
+from lossbench.specification.spec import Training
 
 LOSSES = [registry.find("loss", name) for name in registry.names("loss")]
 

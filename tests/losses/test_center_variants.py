@@ -11,9 +11,9 @@ import torch
 from lossbench.plugins import registry
 from lossbench.losses import CenterLoss
 from lossbench.losses.center_variants import AutogradCenterLoss, CaffeCenterLoss, PopularCenterLoss
-from lossbench.plan import SpecError
+from lossbench.specification.plan import SpecError
 from lossbench.pull import effective_pull
-from lossbench.spec import Training
+from lossbench.specification.spec import Training
 from lossbench.training import Model, WeightedLoss, combine, make_optimizer
 
 CLASSES, DIM, SIZE, STEPS = 5, 3, 8, 6

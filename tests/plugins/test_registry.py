@@ -6,9 +6,9 @@ import pytest
 
 from lossbench import Choice, Float, Problem
 from lossbench.plugins import registry
-from lossbench.recipes import make_recipe, with_params
+from lossbench.specification.recipes import make_recipe, with_params
 from lossbench.plugins.registry import PluginError
-from lossbench.spec import Training
+from lossbench.specification.spec import Training
 
 HEAD = "from lossbench import Choice, Float, Problem, loss\nfrom torch import nn\n"
 SOUND = HEAD + "@loss({name!r}, space={{'m': Float(0.1, 0.5)}})\ndef f(problem, *, m=0.2):\n    return nn.Identity()\n"

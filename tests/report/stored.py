@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.claims import register
-from lossbench.spec import SCHEMA, Claim
+from lossbench.specification.claims import register
+from lossbench.specification.spec import SCHEMA, Claim
 from lossbench.store import Store
 
 TASK = "toy/closed-set"

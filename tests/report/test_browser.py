@@ -10,7 +10,7 @@ from report.browser import CHROMIUM, DRIVER, Browser
 from report.stored import fill
 
 from lossbench import report
-from lossbench.spec import Claim
+from lossbench.specification.spec import Claim
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")]
 

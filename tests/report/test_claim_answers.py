@@ -16,7 +16,7 @@ from lossbench import report
 from lossbench.report.claims import Answer, answers, sentence
 from lossbench.report.evidence import Evidence
 from lossbench.report.material import gather
-from lossbench.spec import Claim
+from lossbench.specification.spec import Claim
 from lossbench.store import Store
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from lossbench.plugins import registry
 from lossbench.plugins.registry import Choice, Float, Int, Plugin, PluginError, Range, Sampler
-from lossbench.spec import Term, Training, Value, nearest
+from lossbench.specification.spec import Term, Training, Value, nearest
 
 # The documented default and the search range of the learning rate: the same for every recipe.
 LEARNING_RATES: dict[str, tuple[float, Float]] = {

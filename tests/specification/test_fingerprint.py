@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from lossbench import fingerprint
+from lossbench.specification import fingerprint
 from lossbench.plugins import registry
-from lossbench.fingerprint import code_digest
+from lossbench.specification.fingerprint import code_digest
 
 
 @pytest.fixture

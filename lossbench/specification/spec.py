@@ -144,7 +144,7 @@ class Claim(Table):
     """What an experiment expects of one figure; claims of one text are parts of one claim.
 
     Attributes:
-        metric: a column of the results table, or a figure that `lossbench.claims` derives.
+        metric: a column of the results table, or a figure that `lossbench.specification.claims` derives.
         comparison: a recipe, and the recipe or the number that it is held against.
         direction: what is claimed of the first side. `higher`, `lower`: by `smallest_effect` at least; `not lower`,
             `not higher`: by less than that, if at all; `equal`: within that much either way.

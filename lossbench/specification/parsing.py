@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lossbench.spec import Experiment, SpecError, nearest
+from lossbench.specification.spec import Experiment, SpecError, nearest
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 

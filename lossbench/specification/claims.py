@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lossbench.parsing import toml_path
-from lossbench.spec import SCHEMA, Claim, canonical, nearest
+from lossbench.specification.parsing import toml_path
+from lossbench.specification.spec import SCHEMA, Claim, canonical, nearest
 from lossbench.store import Store, write_whole
 
 SPACES = ("sphere", "euclidean")

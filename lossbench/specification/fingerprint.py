@@ -29,7 +29,7 @@ CORE = (
 )
 # Packages of plugins: a result depends on the modules that its own losses and backbone import, not on their siblings.
 PLUGIN_PACKAGES = ("lossbench.losses.", "lossbench.backbones.")
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 @lru_cache

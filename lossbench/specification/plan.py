@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lossbench import claims, datasets
+from lossbench.specification import claims
+from lossbench import datasets
 from lossbench.plugins import registry
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples
-from lossbench.fingerprint import code_digest, library_versions
-from lossbench.parsing import toml_path
-from lossbench.recipes import Recipe, make_recipe, with_params
+from lossbench.specification.fingerprint import code_digest, library_versions
+from lossbench.specification.parsing import toml_path
+from lossbench.specification.recipes import Recipe, make_recipe, with_params
 from lossbench.plugins.registry import Plugin, PluginError
-from lossbench.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
+from lossbench.specification.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
 
 TUNING_SEED = 0  # of every trial; final runs take 1, 2, 3, ...
 
