@@ -14,7 +14,7 @@ import click
 
 from benchmarks import gpu, losses, metrics, start, training, workers
 from benchmarks.measure import Row
-from lossbench import device
+from lossbench.run import device
 
 LINE = "{what:<98} {ours:>18} {peer:>9} {ratio:>22}   {limit:<20} {reached}"
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from benchmarks.measure import Row, at_least, duration, in_a_new_process, in_turns, seconds_of
 from lossbench import metrics
-from lossbench.cost import peak_memory_bytes, reset_peak_memory
+from lossbench.run.clock import peak_memory_bytes, reset_peak_memory
 
 OWN_NAMES = {
     "map_at_r": "mean_average_precision_at_r",

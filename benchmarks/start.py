@@ -117,7 +117,7 @@ class Copies(SerialExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         spec: RunSpec = args[0]
         if spec.final not in self.real:
-            from lossbench.execution import execute  # what is timed imports no torch, as the driver does not
+            from lossbench.run.execution import execute  # what is timed imports no torch, as the driver does not
 
             self.real[spec.final] = execute(spec)
         real = self.real[spec.final]

@@ -16,12 +16,12 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from benchmarks.measure import PAIRS, Row, at_least, at_most, default_run, in_turns, seconds_of, within
-from lossbench.cost import make_clock
-from lossbench.execution import TaskData, build, task_data
-from lossbench.sampling import balanced_plan, uniform_plan
-from lossbench.seeding import stream
+from lossbench.run.clock import make_clock
+from lossbench.run.execution import TaskData, build, task_data
+from lossbench.run.sampling import balanced_plan, uniform_plan
+from lossbench.run.seeding import stream
 from lossbench.specification.spec import RunSpec
-from lossbench.training import Model, train
+from lossbench.run.training import Model, train
 
 # Tasks, and pairs with the loop by hand: the shorter a call, the more alike is what disturbs the two of a pair.
 TASKS = {

@@ -277,7 +277,7 @@ def score(files: tuple[Path, ...], reports: Path | None) -> None:
     """Statistics and metrics of embeddings from elsewhere: FILE.npz with `embeddings` (N, D), `labels` (N,)."""
     import tempfile
 
-    from lossbench import scoring
+    from lossbench.run import scoring
 
     if reports is None:
         for file in files:

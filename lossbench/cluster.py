@@ -23,7 +23,7 @@ from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.spec import Resources, RunSpec
 
 COUNTED_S = 1.0  # how long a count of the cluster's slots is believed
-PRELOAD = ("lossbench.execution",)
+PRELOAD = ("lossbench.run.execution",)
 
 Signature = tuple[str, tuple[tuple[str, str], ...]]
 

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from lossbench.cost import TimeLimitError
+from lossbench.run.clock import TimeLimitError
 from lossbench.threads import ONE_THREAD
 
 LOG_BYTES = 1 << 20  # of a worker's log before it starts anew; one older log is kept

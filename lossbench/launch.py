@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lossbench import estimate, ranks
 from lossbench.plugins import registry
-from lossbench.cost import TimeLimitError
+from lossbench.run.clock import TimeLimitError
 from lossbench.driver import Note, driving
 from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.specification.parsing import read_experiment
@@ -26,7 +26,7 @@ from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
 from lossbench.threads import available_cores
 
-PRELOAD = ("lossbench.execution",)  # what a worker imports before its first run
+PRELOAD = ("lossbench.run.execution",)  # what a worker imports before its first run
 CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin
 GRACE_S = 60.0  # a run may take this much longer than its limit, to load its data, before its worker is killed
 

@@ -82,12 +82,12 @@ def _key(specs: Mapping[str, RunSpec]) -> str:
 
 def _measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     """What the worker calls; torch is imported there, not in the driver."""
-    from lossbench.measuring import measure_steps
+    from lossbench.run.measuring import measure_steps
 
     return measure_steps(specs)
 
 
 def _measure_scaling(terms: list[Term], plugin_files: tuple[str, ...], device: str) -> dict[str, Any]:
-    from lossbench.measuring import measure_scaling
+    from lossbench.run.measuring import measure_scaling
 
     return measure_scaling(terms, plugin_files, device)

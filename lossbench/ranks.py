@@ -18,7 +18,7 @@ class RankExecutor(SerialExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Tell the other ranks the specification, which is the one argument, and run it here too."""
-        from lossbench import parallel
+        from lossbench.run import parallel
 
         parallel.from_first(to_json(args[0]))
         return super().submit(fn, *args, **kwargs)
@@ -51,7 +51,7 @@ def check(training: Training) -> None:
 @contextlib.contextmanager
 def drive(training: Training) -> Iterator[RankExecutor]:
     """The first rank's side: an executor for as long as the block lasts; then the other ranks end."""
-    from lossbench import parallel
+    from lossbench.run import parallel
 
     with parallel.group(training.device):
         yield RankExecutor()
@@ -60,8 +60,8 @@ def drive(training: Training) -> Iterator[RankExecutor]:
 
 def serve(training: Training) -> None:
     """The life of every other rank: take part in one run after another until the first rank has no more."""
-    from lossbench import parallel
-    from lossbench.execution import execute
+    from lossbench.run import parallel
+    from lossbench.run.execution import execute
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and torchrun's way to end the others

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from lossbench.specification import claims
 from lossbench.plugins import registry
-from lossbench.cost import TimeLimitError
+from lossbench.run.clock import TimeLimitError
 from lossbench.executors import WorkerDiedError
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.plan import TUNING_SEED, Plan
@@ -373,7 +373,7 @@ def failed_record(spec: RunSpec, reason: str) -> Record:
 
 def execute_spec(spec: RunSpec) -> tuple[Record, dict[str, Any]]:
     """What a worker calls; torch is imported there, not in the driver."""
-    from lossbench.execution import execute
+    from lossbench.run.execution import execute
 
     result = execute(spec)
     return result.record, {"arrays": result.arrays, "audit": result.audit, "checkpoint": result.checkpoint}

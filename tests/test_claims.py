@@ -8,7 +8,7 @@ import pytest
 
 from experiments import sweep, tiny_plan
 from lossbench.specification import claims
-from lossbench.execution import execute
+from lossbench.run.execution import execute
 from lossbench.specification.spec import Claim, SpecError
 from lossbench.store import Store
 

@@ -17,7 +17,7 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 from experiments import ABLATION, TINY, sweep, tiny_plan  # noqa: E402
 from lossbench.cli import main  # noqa: E402
 from lossbench.cluster import ClusterError, ClusterExecutor, demand, signature  # noqa: E402
-from lossbench.cost import TimeLimitError  # noqa: E402
+from lossbench.run.clock import TimeLimitError  # noqa: E402
 from lossbench.executors import WorkerDiedError  # noqa: E402
 from lossbench.specification.spec import Resources  # noqa: E402
 

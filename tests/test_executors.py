@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lossbench.cost import TimeLimitError
+from lossbench.run.clock import TimeLimitError
 from lossbench.executors import LOG_BYTES, ProcessExecutor, WorkerDiedError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments import sweep, tiny_plan
-from lossbench import measuring
+from lossbench.run import measuring
 from lossbench.executors import SerialExecutor
 from lossbench.probe import probe_specs, run_probe, run_scaling
 

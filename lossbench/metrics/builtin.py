@@ -1,1 +1,1 @@
-"""Built-in metrics are computed by `lossbench.evaluation`; this table is where plugins add theirs."""
+"""Built-in metrics are computed by `lossbench.run.evaluation`; this table is where plugins add theirs."""

@@ -17,15 +17,15 @@ LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
 CORE = (
     "datasets/splits.py",
     "datasets/subset.py",
-    "device.py",
-    "evaluation.py",
-    "execution.py",
+    "run/device.py",
+    "run/evaluation.py",
+    "run/execution.py",
     "metrics",
-    "parallel.py",
-    "pull.py",
-    "sampling.py",
-    "seeding.py",
-    "training.py",
+    "run/parallel.py",
+    "run/pull.py",
+    "run/sampling.py",
+    "run/seeding.py",
+    "run/training.py",
 )
 # Packages of plugins: a result depends on the modules that its own losses and backbone import, not on their siblings.
 PLUGIN_PACKAGES = ("lossbench.losses.", "lossbench.backbones.")

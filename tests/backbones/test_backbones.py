@@ -7,7 +7,7 @@ import torch
 
 from lossbench.plugins import registry
 from lossbench.plugins.registry import Problem
-from lossbench.seeding import stream
+from lossbench.run.seeding import stream
 
 D = 16
 

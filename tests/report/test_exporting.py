@@ -12,7 +12,8 @@ import torch
 from report.stored import fill
 
 from experiments import sweep, tiny_plan
-from lossbench import report, scoring
+from lossbench import report
+from lossbench.run import scoring
 from lossbench.metrics import retrieval_metrics, unit
 from lossbench.report.exporting import export
 from lossbench.store import Store, StoreError

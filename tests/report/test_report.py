@@ -281,6 +281,6 @@ def test_torch_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from lossbench.report import write;"
         f"list(write('toy', {str(tmp_path)!r}, {str(tmp_path / 'out')!r}));"
-        "assert not {'torch', 'lossbench.training', 'lossbench.execution'} & set(sys.modules)"
+        "assert not {'torch', 'lossbench.run.training', 'lossbench.run.execution'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

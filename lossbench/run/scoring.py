@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.evaluation import SPACES, score_split
+from lossbench.run.evaluation import SPACES, score_split
 from lossbench.metrics.inputs import as_tensor
 from lossbench.specification.spec import SCHEMA
 from lossbench.store import Store

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from experiments import run_spec
-from lossbench import parallel
+from lossbench.run import parallel
 from lossbench.plugins import registry
-from lossbench.execution import execute
+from lossbench.run.execution import execute
 from lossbench.plugins.registry import Problem
-from lossbench.training import Model, WeightedLoss, combine
+from lossbench.run.training import Model, WeightedLoss, combine
 
 RECIPES = ("softmax", "softmax+center", "contrastive", "triplet", "softmax+contrastive")
 SETTING = ("training.epochs=2", "training.optimizer=sgd", "training.augment=shift", "training.batch_size=63")

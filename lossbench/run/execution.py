@@ -14,20 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import datasets, device, evaluation, metrics, parallel
+from lossbench import datasets, metrics
+from lossbench.run import device, evaluation, parallel
 from lossbench.plugins import registry
-from lossbench.cost import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
+from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
 from lossbench.datasets.loading import UnreadableFiles
 from lossbench.datasets.subset import training_samples
-from lossbench.evaluation import PairRows
-from lossbench.pull import effective_pull
+from lossbench.run.evaluation import PairRows
+from lossbench.run.pull import effective_pull
 from lossbench.plugins.registry import PluginError, Problem
-from lossbench.sampling import batch_plan
-from lossbench.seeding import seed_globals, stream, stream_seed
+from lossbench.run.sampling import batch_plan
+from lossbench.run.seeding import seed_globals, stream, stream_seed
 from lossbench.specification.spec import SCHEMA, RunSpec, Task, to_json
-from lossbench.training import History, Model, State, WeightedLoss, train
+from lossbench.run.training import History, Model, State, WeightedLoss, train
 
 WORST_ERRORS = 12  # retrieval mistakes whose images are kept
 MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider

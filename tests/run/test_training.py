@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from experiments import DIGITS_OPEN, run_spec, tiny_plan
 from lossbench import datasets
 from lossbench.plugins import registry
-from lossbench.cost import Clock
-from lossbench.execution import build, execute, task_data
-from lossbench.sampling import balanced_plan, uniform_plan
-from lossbench.seeding import stream
+from lossbench.run.clock import Clock
+from lossbench.run.execution import build, execute, task_data
+from lossbench.run.sampling import balanced_plan, uniform_plan
+from lossbench.run.seeding import stream
 from lossbench.specification.spec import Training
 from lossbench.sweep import objective
-from lossbench.training import Model, draw_shifts, make_optimizer, shift, train
+from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
 
 
 def without_cost(record):
@@ -226,7 +226,7 @@ def test_a_run_over_its_time_limit_is_failed_with_the_reason():
 
 def test_a_run_that_loses_the_device_ends_its_process(monkeypatch):
     too_slow = run_spec("softmax", "training.time_limit_s=0.000001")
-    monkeypatch.setattr("lossbench.device.is_lost", lambda device: True)
+    monkeypatch.setattr("lossbench.run.device.is_lost", lambda device: True)
     with pytest.raises(SystemExit, match="answers this process no more: TimeLimitError"):
         execute(too_slow)
 

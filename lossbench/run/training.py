@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lossbench import parallel
-from lossbench.cost import Clock, TimeLimitError
-from lossbench.sampling import batch_plan
-from lossbench.seeding import stream
+from lossbench.run import parallel
+from lossbench.run.clock import Clock, TimeLimitError
+from lossbench.run.sampling import batch_plan
+from lossbench.run.seeding import stream
 from lossbench.specification.spec import RunSpec, Training
 
 State = dict[str, dict[str, Tensor]]

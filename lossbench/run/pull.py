@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.specification.spec import Training
-from lossbench.training import Model, WeightedLoss, combine, make_optimizer
+from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
 
 REPEATS = 100  # of one step, after which momentum 0.9 has gathered all but 3e-5 of its sum
 

@@ -11,11 +11,11 @@ import torch
 
 from experiments import run_spec
 from lossbench import metrics
-from lossbench.cost import make_clock
-from lossbench.execution import build, execute, task_data
+from lossbench.run.clock import make_clock
+from lossbench.run.execution import build, execute, task_data
 from lossbench.executors import ProcessExecutor, WorkerDiedError
-from lossbench.measuring import measure_steps
-from lossbench.training import History, train
+from lossbench.run.measuring import measure_steps
+from lossbench.run.training import History, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -96,7 +96,7 @@ def test_a_run_that_loses_the_gpu_ends_its_process_and_no_other_run(tmp_path: Pa
     plugin.write_text(BREAKS)
     good = run_spec("softmax", "training.device=cuda", "training.epochs=1")
     bad = replace(good, terms=(replace(good.terms[0], loss="out-of-range", params=()),), plugin_files=(str(plugin),))
-    executor = ProcessExecutor(1, preload=("lossbench.execution",))
+    executor = ProcessExecutor(1, preload=("lossbench.run.execution",))
     try:
         with pytest.raises(WorkerDiedError, match="answers this process no more"):
             executor.submit(execute, bad).result()

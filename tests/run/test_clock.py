@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lossbench.cost import Clock, DeviceClock
+from lossbench.run.clock import Clock, DeviceClock
 
 
 class Queue:

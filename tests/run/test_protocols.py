@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from experiments import DIGITS_OPEN, sweep, tiny_plan
-from lossbench import evaluation, metrics, report
-from lossbench.execution import execute, task_data
+from lossbench.run import evaluation
+from lossbench import metrics, report
+from lossbench.run.execution import execute, task_data
 from lossbench.report.evidence import PRIMARY, Evidence
 from lossbench.report.material import gather
 from lossbench.report.tables import folds as folds_table

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench import metrics, parallel
+from lossbench import metrics
+from lossbench.run import parallel
 from lossbench.plugins import registry
-from lossbench.training import to_input
+from lossbench.run.training import to_input
 
 SPACES = ("euclidean", "sphere")
 FEW_SHOT = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots
