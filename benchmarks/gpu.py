@@ -18,7 +18,7 @@ from benchmarks.measure import Row, default_run, duration
 from lossbench.run.clock import make_clock
 from lossbench.run.device import set_up
 from lossbench.run.execution import TaskData, build, execute, task_data
-from lossbench.executors import ProcessExecutor
+from lossbench.executors.processes import ProcessExecutor
 from lossbench.launch import PRELOAD
 from lossbench.specification.spec import RunSpec
 from lossbench.run.training import Model, to_input, train

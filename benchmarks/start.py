@@ -20,7 +20,7 @@ from benchmarks.measure import ABLATION, Row, in_a_new_process, seconds_of, with
 from lossbench import launch
 from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import Dataset, Request
-from lossbench.executors import SerialExecutor
+from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.spec import RunSpec, to_json
 from lossbench.store import Store
 from lossbench.sweep import Job, Record, Sweep

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lossbench import interrupt, threads
+from lossbench.executors import interrupt, threads
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import socket
@@ -12,18 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock: nobody is kept out there
-    fcntl = None  # type: ignore[assignment]
+from lossbench.executors.lock import BusyError, locked, note_in
 
 FILE = ".driver"
 NOTED_S = 2.0  # how often the note may change
-UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks
-
-
-class BusyError(OSError):
-    """Another process holds the lock; the message is one line for the user."""
 
 
 class Note:
@@ -58,47 +49,12 @@ def driving(root: Path, experiment: str) -> Iterator[Note]:
         yield Note(descriptor, experiment)
 
 
-@contextlib.contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[int]:
-    """Hold the lock of a file, which is made where it is missing; the system releases it with the process.
-
-    Raises:
-        BusyError: another process holds it, and `wait` is false.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise BusyError(f"{path.parent}: {_holder(path)} is writing here; wait for it or stop it") from error
-            except OSError as error:
-                if error.errno not in UNLOCKABLE:
-                    raise
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def current(root: Path) -> dict[str, Any] | None:
     """The note of the process that drives a runs folder now; None where none does."""
     try:
         with locked(root / FILE):
             return None
     except BusyError:
-        return _note(root / FILE)
+        return note_in(root / FILE)
     except OSError:
         return None
-
-
-def _note(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # caught while it changes
-        found = None
-    return found if isinstance(found, dict) else {}
-
-
-def _holder(path: Path) -> str:
-    note = _note(path)
-    return f"process {note['pid']} on {note['host']}" if {"pid", "host"} <= note.keys() else "another process"

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from lossbench.executors import SerialExecutor
+from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
 from lossbench.specification.spec import Task
 from lossbench.store import Store

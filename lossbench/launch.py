@@ -14,7 +14,7 @@ from lossbench import estimate, ranks
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
 from lossbench.driver import Note, driving
-from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
+from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.specification.parsing import read_experiment
 from lossbench.specification.plan import Plan, make_plan
 from lossbench.probe import run_probe, run_scaling
@@ -24,7 +24,7 @@ from lossbench.replay import replay as replay_run
 from lossbench.specification.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
-from lossbench.threads import available_cores
+from lossbench.executors.threads import available_cores
 
 PRELOAD = ("lossbench.run.execution",)  # what a worker imports before its first run
 CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin
@@ -128,7 +128,7 @@ def _executor(experiment: Experiment, workers: int | None, cluster: str | None, 
     limit_s = None if limit_s is None else limit_s + GRACE_S
     executor: Executor
     if cluster is not None:
-        from lossbench.cluster import ClusterExecutor
+        from lossbench.executors.cluster import ClusterExecutor
 
         executor = ClusterExecutor(cluster, resources=experiment.resources, limit_s=limit_s)
     elif count := worker_count(experiment, workers):

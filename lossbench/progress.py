@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TaskID,
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from lossbench import interrupt
+from lossbench.executors import interrupt
 from lossbench.sweep import Job, Record, objective
 
 PLAIN_EVERY_S = 10.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from lossbench.executors import SerialExecutor
+from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.spec import SpecError, Training, from_json, to_json
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from lossbench.specification import claims
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
-from lossbench.executors import WorkerDiedError
+from lossbench.executors.processes import WorkerDiedError
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.plan import TUNING_SEED, Plan
 from lossbench.specification.recipes import Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lossbench import launch
-from lossbench.executors import SerialExecutor
+from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
 from lossbench.specification.spec import RunSpec
 from lossbench.store import Store

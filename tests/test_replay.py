@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from experiments import run_spec
 from lossbench.cli import main
-from lossbench.executors import SerialExecutor
+from lossbench.executors.processes import SerialExecutor
 from lossbench.replay import replay
 from lossbench.store import Store
 from lossbench.sweep import execute_spec

@@ -19,8 +19,9 @@ import optuna
 import pytest
 
 from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
-from lossbench import estimate, interrupt, launch, load_results
-from lossbench.executors import ProcessExecutor, SerialExecutor, WorkerDiedError
+from lossbench import estimate, launch, load_results
+from lossbench.executors import interrupt
+from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.specification.spec import SpecError
 from lossbench.store import Store
 from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
@@ -283,7 +284,7 @@ def test_a_killed_worker_concerns_its_own_call_only():
 
 def test_workers_end_with_their_driver():
     code = (
-        "import time, os\nfrom lossbench.executors import ProcessExecutor\n"
+        "import time, os\nfrom lossbench.executors.processes import ProcessExecutor\n"
         "if __name__ == '__main__':\n"
         "    pool = ProcessExecutor(1)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lossbench import __version__
-from lossbench.executors import SerialExecutor
+from lossbench.executors.processes import SerialExecutor
 from lossbench.report import (
     claims,
     costs,
@@ -36,7 +36,7 @@ from lossbench.report.figures import Picture
 from lossbench.report.findings import Finding, findings, scope
 from lossbench.report.material import Material
 from lossbench.report.verdict import Answer, answer
-from lossbench.threads import available_cores
+from lossbench.executors.threads import available_cores
 
 Maker = Callable[[Evidence, str], Table | None]
 TABLES: Mapping[str, Maker] = {

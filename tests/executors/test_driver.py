@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from experiments import ABLATION, TINY, Quiet, sweep, tiny_plan
 from lossbench import driver, launch
 from lossbench.cli import main
-from lossbench.executors import ProcessExecutor, SerialExecutor
+from lossbench.executors.processes import ProcessExecutor, SerialExecutor
 from lossbench.specification.spec import SCHEMA
 from lossbench.status import status
 from lossbench.store import KEPT_RECORDS, Store, StoreError

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lossbench.run.clock import TimeLimitError
-from lossbench.executors import LOG_BYTES, ProcessExecutor, WorkerDiedError
+from lossbench.executors.processes import LOG_BYTES, ProcessExecutor, WorkerDiedError
 
 
 def shout(megabytes: int) -> int:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from lossbench.plugins import registry
-from lossbench.executors import ProcessExecutor, WorkerDiedError
+from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.spec import Resources, RunSpec
 
@@ -144,7 +144,7 @@ def _have_data(name: str) -> None:
     from lossbench.datasets import fetch
     from lossbench.datasets.cache import data_folder
     from lossbench.datasets.sources import SOURCES
-    from lossbench.driver import locked
+    from lossbench.executors.lock import locked
 
     name = name.partition(":")[0]
     if name not in SOURCES:

@@ -16,9 +16,9 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 
 from experiments import ABLATION, TINY, sweep, tiny_plan  # noqa: E402
 from lossbench.cli import main  # noqa: E402
-from lossbench.cluster import ClusterError, ClusterExecutor, demand, signature  # noqa: E402
+from lossbench.executors.cluster import ClusterError, ClusterExecutor, demand, signature  # noqa: E402
 from lossbench.run.clock import TimeLimitError  # noqa: E402
-from lossbench.executors import WorkerDiedError  # noqa: E402
+from lossbench.executors.processes import WorkerDiedError  # noqa: E402
 from lossbench.specification.spec import Resources  # noqa: E402
 
 LIMIT_S = 400
@@ -120,10 +120,10 @@ def test_a_call_goes_only_where_its_resources_are(cluster):
 
 def test_a_node_of_other_code_is_refused_by_name(executor, monkeypatch):
     code, libraries = signature()
-    monkeypatch.setattr("lossbench.cluster.signature", lambda: (code, (("torch", "1.0"), *libraries[1:])))
+    monkeypatch.setattr("lossbench.executors.cluster.signature", lambda: (code, (("torch", "1.0"), *libraries[1:])))
     with pytest.raises(ClusterError, match=r"node tcp://.* has torch .* instead of 1\.0"):
         executor.submit(os.getpid).result(LIMIT_S)
-    monkeypatch.setattr("lossbench.cluster.signature", lambda: ("0" * 16, libraries))
+    monkeypatch.setattr("lossbench.executors.cluster.signature", lambda: ("0" * 16, libraries))
     with pytest.raises(ClusterError, match="has other lossbench code than the driver"):
         executor.submit(os.getpid).result(LIMIT_S)
 

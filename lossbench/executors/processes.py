@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.run.clock import TimeLimitError
-from lossbench.threads import ONE_THREAD
+from lossbench.executors.threads import ONE_THREAD
 
 LOG_BYTES = 1 << 20  # of a worker's log before it starts anew; one older log is kept
 LAST_WORDS = 2000  # bytes of a worker's output that explain its death
