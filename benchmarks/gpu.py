@@ -19,7 +19,7 @@ from lossbench.run.clock import make_clock
 from lossbench.run.device import set_up
 from lossbench.run.execution import TaskData, build, execute, task_data
 from lossbench.executors.processes import ProcessExecutor
-from lossbench.launch import PRELOAD
+from lossbench.sweep.launch import PRELOAD
 from lossbench.specification.spec import RunSpec
 from lossbench.run.training import Model, to_input, train
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from scipy.stats import binom
 
-from lossbench import launch
+from lossbench.sweep import launch
 from lossbench.specification.spec import RunSpec
 
 ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"

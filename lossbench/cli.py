@@ -101,7 +101,7 @@ def run(
     reports: Path,
 ) -> None:
     """Run what is missing of an experiment, then write its report."""
-    from lossbench import launch, ranks
+    from lossbench.sweep import launch, ranks
     from lossbench.store import Store
 
     plan = launch.prepare(file, overrides, plugins)
@@ -126,7 +126,7 @@ def run(
 @one_line_errors
 def status(folder: Path) -> None:
     """Say how far the experiments of a runs FOLDER are and who works on them."""
-    from lossbench.status import status as lines_of
+    from lossbench.sweep.status import status as lines_of
 
     for line in lines_of(folder):
         click.echo(line)
@@ -141,7 +141,7 @@ def status(folder: Path) -> None:
 @one_line_errors
 def replay(run_id: str, tolerance: float | None, runs: Path) -> None:
     """Repeat a stored run and compare its figures; exit status 1 where they do not agree."""
-    from lossbench import launch
+    from lossbench.sweep import launch
 
     found = launch.replay(runs, run_id, tolerance)
     for line in found.lines():
@@ -203,7 +203,7 @@ def export(name: str, task: str | None, recipe: str | None, out: Path, runs: Pat
 @one_line_errors
 def probe(file: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, reports: Path) -> None:
     """Measure what a step of each recipe of a finished experiment costs, and how its losses scale."""
-    from lossbench import launch
+    from lossbench.sweep import launch
     from lossbench.store import Store
 
     plan = launch.prepare(file, overrides, plugins)
@@ -314,7 +314,7 @@ def data_fetch(name: str) -> None:
     """Download a data set, continuing a broken download, and check it."""
     from lossbench.datasets import fetch
     from lossbench.datasets.cache import data_folder
-    from lossbench.progress import download_progress
+    from lossbench.sweep.progress import download_progress
 
     with download_progress() as progress:
         paths = fetch.fetch(name, data_folder(), progress=progress)

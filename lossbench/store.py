@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import tempfile
 from collections import OrderedDict
@@ -155,6 +156,22 @@ class Store:
         if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
             raise StoreError(f"{path}: is not a plan of schema {SCHEMA}")
         return plan
+
+    def write_claims(self, name: str, claims: Mapping[str, Any]) -> None:
+        """Keep which claims of an experiment are registered: digest to text and `post_hoc`."""
+        folder = self.root / "claims"
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {"schema": SCHEMA, "experiment": name, "claims": claims}
+        write_whole(folder / f"{name}.json", json.dumps(document, indent=1).encode())
+
+    def read_claims(self, name: str) -> dict[str, dict[str, Any]]:
+        """Digest to text and `post_hoc` of every claim that was ever registered for an experiment."""
+        try:
+            document = json.loads((self.root / "claims" / f"{name}.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        claims = document.get("claims") if isinstance(document, dict) else None
+        return dict(claims) if isinstance(claims, dict) else {}
 
     def write_probe(self, name: str, content: Mapping[str, Any]) -> None:
         """Keep what the cost probe of an experiment measured."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lossbench import launch
+from lossbench.sweep import launch
 from lossbench.datasets.sources import SOURCES
 from lossbench.specification.parsing import read_experiment
 from lossbench.plugins.registry import find

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest, registered
+from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
 from lossbench.report import derived, formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence import DISTANCES, QUALITY, SPACES, Evidence
@@ -118,7 +118,7 @@ def answers(evidence: Evidence) -> tuple[Answer, ...]:
     if not claims:
         return ()
     checks = _holm_corrected([check for claim in claims for check in _checks(material, claim)])
-    known = registered(material.store, material.name)
+    known = material.store.read_claims(material.name)
     found = []
     for text in dict.fromkeys(claim["text"] for claim in claims):
         own = [claim for claim in claims if claim["text"] == text]

@@ -1,19 +1,13 @@
-"""Claims of an experiment: the figures they may rest on, and their registration before the first final run.
-
-A claim that was not registered before a final run of its experiment was stored is post hoc: whoever wrote it may
-have seen what it speaks of. The digest covers the claim, so that an edit makes it another one.
-"""
+"""What an experiment claims: the figures that claims may rest on, and the digest by which a claim is known."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lossbench.specification.parsing import toml_path
-from lossbench.specification.spec import SCHEMA, Claim, canonical, nearest
-from lossbench.store import Store, write_whole
+from lossbench.specification.spec import Claim, canonical, nearest
 
 SPACES = ("sphere", "euclidean")
 ONE_SPLIT = (
@@ -59,33 +53,5 @@ def mistakes(claims: Sequence[Claim], plugins: Iterable[str] = ()) -> list[str]:
 
 
 def digest(claim: Mapping[str, Any]) -> str:
-    """SHA-256 of a claim as the plan file holds it."""
+    """SHA-256 of a claim as the plan file holds it: an edit makes it another claim."""
     return hashlib.sha256(canonical(claim)).hexdigest()
-
-
-def register(store: Store, experiment: str, claims: Sequence[Claim], *, seen: bool) -> list[str]:
-    """Register the claims that are not yet; with `seen`, a final run is already stored and they are post hoc.
-
-    Returns:
-        The texts of claims that are post hoc.
-    """
-    known = registered(store, experiment)
-    found = {digest(claim.model_dump(mode="json")): claim for claim in claims}
-    new = {key: {"text": claim.text, "post_hoc": seen} for key, claim in found.items() if key not in known}
-    if new:
-        folder = store.root / "claims"
-        folder.mkdir(parents=True, exist_ok=True)
-        document = {"schema": SCHEMA, "experiment": experiment, "claims": {**known, **new}}
-        write_whole(folder / f"{experiment}.json", json.dumps(document, indent=1).encode())
-    current = {**known, **new}
-    return sorted({claim.text for key, claim in found.items() if current[key]["post_hoc"]})
-
-
-def registered(store: Store, experiment: str) -> dict[str, dict[str, Any]]:
-    """Digest to text and `post_hoc` of every claim that was ever registered for an experiment."""
-    try:
-        document = json.loads((store.root / "claims" / f"{experiment}.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    claims = document.get("claims") if isinstance(document, dict) else None
-    return dict(claims) if isinstance(claims, dict) else {}

@@ -19,7 +19,7 @@ from lossbench.run.execution import build, execute, task_data
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
 from lossbench.specification.spec import Training
-from lossbench.sweep import objective
+from lossbench.sweep.sweep import objective
 from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lossbench import driver
-from lossbench.progress import duration
+from lossbench.sweep import driver
+from lossbench.sweep.progress import duration
 from lossbench.store import Store, StoreError
 
 

@@ -10,7 +10,7 @@ from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
 from lossbench.specification.spec import Task
 from lossbench.store import Store
-from lossbench.sweep import Job, Record, Sweep
+from lossbench.sweep.sweep import Job, Record, Sweep
 
 # Seconds before anything ran, measured once on a two-core machine with `convnet`: of a run, of an image and a value of
 # it in training, of a pair of scored images in a ranking and in the statistics. Machines differ, so "about".

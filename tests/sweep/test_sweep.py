@@ -19,13 +19,14 @@ import optuna
 import pytest
 
 from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
-from lossbench import estimate, launch, load_results
+from lossbench.sweep import estimate, launch
+from lossbench import load_results
 from lossbench.executors import interrupt
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.specification.spec import SpecError
 from lossbench.store import Store
-from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
-from lossbench.tuning import GENERATION, Study
+from lossbench.sweep.sweep import Sweep, planned_before, planned_runs, stale_reasons
+from lossbench.sweep.tuning import GENERATION, Study
 
 FAST = ("training.epochs=1", "budget.trials=5", 'recipes=["softmax", "softmax+center"]')
 
@@ -193,7 +194,7 @@ def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkey
     _, kept, _ = finished
     store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
     monkeypatch.setattr("lossbench.specification.plan.code_digest", lambda plugins: "other")
-    monkeypatch.setattr("lossbench.sweep.code_digest", lambda plugins: "other")
+    monkeypatch.setattr("lossbench.sweep.sweep.code_digest", lambda plugins: "other")
     changed = tiny_plan(*FAST)
     assert changed.run_spec(
         changed.experiment.tasks[0], changed.recipes[0], changed.recipes[0].defaults, seed=1, final=True

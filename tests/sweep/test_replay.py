@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from experiments import run_spec
 from lossbench.cli import main
 from lossbench.executors.processes import SerialExecutor
-from lossbench.replay import replay
+from lossbench.sweep.replay import replay
 from lossbench.store import Store
-from lossbench.sweep import execute_spec
+from lossbench.sweep.sweep import execute_spec
 
 
 @pytest.fixture(scope="module")

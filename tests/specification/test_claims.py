@@ -61,7 +61,7 @@ def test_the_shipped_claims_are_valid_and_name_their_source() -> None:
 
 def test_claims_before_the_first_final_run_are_not_post_hoc_and_later_ones_are(tmp_path) -> None:
     store, quiet = sweep(tiny_plan(*PAIR, claim()), tmp_path)
-    assert [entry["post_hoc"] for entry in claims.registered(store, "ablation").values()] == [False]
+    assert [entry["post_hoc"] for entry in store.read_claims("ablation").values()] == [False]
     assert not [line for line in quiet.messages if "post hoc" in line]
 
     _, quiet = sweep(tiny_plan(*PAIR, claim()), tmp_path)
@@ -69,7 +69,7 @@ def test_claims_before_the_first_final_run_are_not_post_hoc_and_later_ones_are(t
 
     _, quiet = sweep(tiny_plan(*PAIR, claim(smallest_effect=0.001)), tmp_path)
     assert "post hoc, as final runs were already there: Center helps" in quiet.messages
-    assert [entry["post_hoc"] for entry in claims.registered(Store(tmp_path), "ablation").values()] == [False, True]
+    assert [entry["post_hoc"] for entry in Store(tmp_path).read_claims("ablation").values()] == [False, True]
 
 
 def test_a_claim_is_known_by_its_content_alone() -> None:

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from experiments import ABLATION, TINY, Quiet, sweep, tiny_plan
-from lossbench import driver, launch
+from lossbench.sweep import driver, launch
 from lossbench.cli import main
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor
 from lossbench.specification.spec import SCHEMA
-from lossbench.status import status
+from lossbench.sweep.status import status
 from lossbench.store import KEPT_RECORDS, Store, StoreError
-from lossbench.sweep import Sweep
+from lossbench.sweep.sweep import Sweep
 
 ONE = ("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax"]')
 
@@ -39,7 +39,7 @@ def copied(store: Store, folder: Path) -> Store:
 def hold(folder: Path) -> subprocess.Popen[str]:
     """Another process that drives the folder until its input ends."""
     code = (
-        "import sys, pathlib\nfrom lossbench import driver\n"
+        "import sys, pathlib\nfrom lossbench.sweep import driver\n"
         "with driver.driving(pathlib.Path(sys.argv[1]), 'other') as note:\n"
         "    print('held', flush=True)\n    sys.stdin.read()\n"
     )
@@ -165,7 +165,7 @@ def test_status_says_how_far_it_is_and_what_is_best(finished):
 
 def test_status_without_torch_and_without_runs(finished, tmp_path):
     code = (
-        "import sys\nfrom pathlib import Path\nfrom lossbench.status import status\n"
+        "import sys\nfrom pathlib import Path\nfrom lossbench.sweep.status import status\n"
         "print(status(Path(sys.argv[1]))[0])\nassert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(finished[1].root)], capture_output=True, text=True)

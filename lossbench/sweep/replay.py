@@ -14,7 +14,7 @@ from lossbench.specification.plan import provenance_of
 from lossbench.plugins.registry import PluginError
 from lossbench.specification.spec import Provenance, RunSpec, from_json, nearest
 from lossbench.store import Store, StoreError
-from lossbench.sweep import Record, execute_spec
+from lossbench.sweep.sweep import Record, execute_spec
 
 TOLERANCE = 0.01  # of a figure's size, or absolute below 1: what other kernels may move a short run by
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from lossbench.specification import claims
+from lossbench.sweep.registration import register
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
 from lossbench.executors.processes import WorkerDiedError
@@ -23,7 +23,7 @@ from lossbench.specification.recipes import Recipe
 from lossbench.plugins.registry import Choice, Float, Range
 from lossbench.specification.spec import SCHEMA, RunSpec, Task, Value, to_json
 from lossbench.store import Store, StoreError
-from lossbench.tuning import Study, export, is_export
+from lossbench.sweep.tuning import Study, export, is_export
 
 MAX_ATTEMPTS = 3
 AHEAD = 1  # calls queued for each worker beyond the one it runs, so that it never waits for the driver
@@ -261,7 +261,7 @@ class Sweep:
         """Register what the experiment claims; post hoc where a final run of this or an earlier plan is stored."""
         experiment, rows = self.plan.experiment, itertools.chain(earlier, (job.row() for job in self.jobs))
         seen = any(self.store.read(row["run_id"]) is not None for row in rows if row["role"] in FINAL_ROLES)
-        for text in claims.register(self.store, experiment.name, experiment.claims, seen=seen):
+        for text in register(self.store, experiment.name, experiment.claims, seen=seen):
             self.progress.message(f"post hoc, as final runs were already there: {text}")
 
     def _report_stale(self, earlier: list[dict[str, Any]]) -> None:

@@ -10,20 +10,20 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from lossbench import estimate, ranks
+from lossbench.sweep import estimate, ranks
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
-from lossbench.driver import Note, driving
+from lossbench.sweep.driver import Note, driving
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.specification.parsing import read_experiment
 from lossbench.specification.plan import Plan, make_plan
-from lossbench.probe import run_probe, run_scaling
-from lossbench.progress import Board, duration
-from lossbench.replay import TOLERANCE, Replay, spec_of, stored_run
-from lossbench.replay import replay as replay_run
+from lossbench.sweep.probe import run_probe, run_scaling
+from lossbench.sweep.progress import Board, duration
+from lossbench.sweep.replay import TOLERANCE, Replay, spec_of, stored_run
+from lossbench.sweep.replay import replay as replay_run
 from lossbench.specification.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
-from lossbench.sweep import Sweep, planned_before, planned_runs, stale_reasons
+from lossbench.sweep.sweep import Sweep, planned_before, planned_runs, stale_reasons
 from lossbench.executors.threads import available_cores
 
 PRELOAD = ("lossbench.run.execution",)  # what a worker imports before its first run
@@ -53,7 +53,7 @@ def find_experiment(file: Path) -> Path:
 
 def _shipped_folders() -> list[Path]:
     """Inside an installed package, and beside the package in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     return [folder for folder in (package / "experiments", package.parent / "experiments") if folder.is_dir()]
 
 
