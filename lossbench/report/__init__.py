@@ -13,8 +13,8 @@ from pathlib import Path
 from lossbench.report import latex, markdown, page
 from lossbench.report.cells import plain, separated
 from lossbench.report.document import Document, TaskReport, compose
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import Material, gather
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import Material, gather
 from lossbench.report.results import results
 from lossbench.report.svg import standalone
 from lossbench.store import write_whole

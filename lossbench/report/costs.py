@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from lossbench.specification.claims import STEP_RELATIVE
-from lossbench.report import derived, formats
+from lossbench.report.evidence import derived
+from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import Material
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import Material
 from lossbench.statistics.effects import mean_interval
 from lossbench.statistics.verdicts import Comparison, compare_all
 

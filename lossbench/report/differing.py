@@ -13,7 +13,7 @@ import pandas as pd
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, make_table, plain
 from lossbench.report.findings import verdict_word
-from lossbench.report.material import PRIMARY
+from lossbench.report.evidence.material import PRIMARY
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.store import Store, StoreError, load_results
 from lossbench.statistics.verdicts import holm

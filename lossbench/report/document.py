@@ -20,7 +20,6 @@ from lossbench.report import (
     importance,
     malpractice,
     maps,
-    overall,
     planes,
     protocol,
     pulls,
@@ -30,11 +29,12 @@ from lossbench.report import (
     timing,
     tuning,
 )
+from lossbench.report.evidence import overall
 from lossbench.report.cells import Table
-from lossbench.report.evidence import Evidence
+from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.figures import Picture
 from lossbench.report.findings import Finding, findings, scope
-from lossbench.report.material import Material
+from lossbench.report.evidence.material import Material
 from lossbench.report.verdict import Answer, answer
 from lossbench.executors.threads import available_cores
 

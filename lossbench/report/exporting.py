@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import Material, gather
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import Material, gather
 from lossbench.report.verdict import answer
 from lossbench.specification.spec import nearest
 from lossbench.store import StoreError, write_whole

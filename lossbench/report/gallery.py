@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lossbench.report import formats
-from lossbench.report.material import Material
+from lossbench.report.evidence.material import Material
 
 SHOWN = 6  # mistakes of a recipe
 LONGEST = 17  # characters of a class name under an image

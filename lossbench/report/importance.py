@@ -8,8 +8,8 @@ from typing import Any
 
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import VALIDATION, Material
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import VALIDATION, Material
 
 LEAST_TRIALS = 6
 TOP = 0.25  # the share of trials whose reaching is explained

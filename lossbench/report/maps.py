@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from lossbench.report import formats
 from lossbench.report.figures import WIDTH, Picture, dots
-from lossbench.report.material import PRIMARY, Material
+from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.palette import CLASS_COLORS
 from lossbench.report.svg import CARD, FAINT, INK, render, styled
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lossbench.report import formats
 from lossbench.report.figures import WIDTH, Picture, done, frame, plain_log
-from lossbench.report.landscape import Landscape
+from lossbench.report.evidence.landscape import Landscape
 from lossbench.report.palette import Look
 from lossbench.report.svg import CARD, FAINT, INK, styled, tip
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from lossbench.report import formats
 from lossbench.report.figures import WIDTH, Picture, done, dots
-from lossbench.report.material import Material
+from lossbench.report.evidence.material import Material
 from lossbench.report.palette import CLASS_COLORS
 from lossbench.report.svg import FAINT, INK, styled
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lossbench.report.evidence import EQUIVALENCE
-from lossbench.report.material import PRIMARY, Material
+from lossbench.report.evidence.comparisons import EQUIVALENCE
+from lossbench.report.evidence.material import PRIMARY, Material
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

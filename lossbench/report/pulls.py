@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence import QUALITY, Evidence, distance_figures
+from lossbench.report.evidence.comparisons import QUALITY, Evidence, distance_figures
 from lossbench.report.findings import Finding, words
-from lossbench.report.material import PRIMARY, Material
+from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.verdict import effect_text, listed
 
 RATIO = next(figure.column for figure in distance_figures("sphere") if figure.column.endswith("intra_inter_ratio"))

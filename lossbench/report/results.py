@@ -11,14 +11,15 @@ import numpy as np
 from lossbench import __version__
 from lossbench.statistics.aggregates import Aggregate
 from lossbench.specification.claims import STEP_RELATIVE, STEP_S
-from lossbench.report import derived, tuning
+from lossbench.report.evidence import derived
+from lossbench.report import tuning
 from lossbench.report.claims import Answer, sentence
 from lossbench.report.document import Document, TaskReport
-from lossbench.report.evidence import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
+from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
 from lossbench.report.importance import importances
-from lossbench.report.landscape import landscape
-from lossbench.report.material import PRIMARY, Material
-from lossbench.report.overall import Overall
+from lossbench.report.evidence.landscape import landscape
+from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.evidence.overall import Overall
 from lossbench.statistics.effects import mean_interval
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lossbench.report import figures, formats, sweeps
-from lossbench.report.evidence import summary
+from lossbench.report.evidence.comparisons import summary
 from lossbench.report.figures import WIDTH, Line, Picture, done
-from lossbench.report.material import PRIMARY, Material
+from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.palette import Look, looks
 from lossbench.report.svg import FAINT, INK, styled, tip
 from lossbench.report.sweeps import Point, Sweep

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from lossbench.report import formats
-from lossbench.report.evidence import QUALITY, Evidence, Figure, distance_figures, summary
+from lossbench.report.evidence.comparisons import QUALITY, Evidence, Figure, distance_figures, summary
 from lossbench.report.findings import Finding, words
-from lossbench.report.material import Material
+from lossbench.report.evidence.material import Material
 from lossbench.report.verdict import detectable_text, effect_text, listed
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence import FOLD_ACCURACY, QUALITY, Evidence, Figure, distance_figures, summary
+from lossbench.report.evidence.comparisons import FOLD_ACCURACY, QUALITY, Evidence, Figure, distance_figures, summary
 from lossbench.report.findings import verdict_cell
-from lossbench.report.material import PRIMARY, VALIDATION, Material
+from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 ARROWS = {1: "↑", -1: "↓", 0: ""}

@@ -10,8 +10,8 @@ import numpy as np
 
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import Material
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import Material
 from lossbench.statistics.effects import MeanInterval, mean_interval
 
 POINTS = 60

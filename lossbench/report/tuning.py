@@ -9,8 +9,8 @@ import numpy as np
 from lossbench.statistics.aggregates import expected_best, trials_to_reach
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import PRIMARY, VALIDATION, Material
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.statistics.effects import FloatArray, mean_interval, paired_effect
 
 

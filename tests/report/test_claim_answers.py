@@ -14,8 +14,8 @@ from scipy import stats
 
 from lossbench import report
 from lossbench.report.claims import Answer, answers, sentence
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import gather
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import gather
 from lossbench.specification.spec import Claim
 from lossbench.store import Store
 

@@ -15,9 +15,9 @@ from report.stored import EPOCHS, TASK, fill
 
 from lossbench import report
 from lossbench.report import maps, planes, pulls, sweeps
-from lossbench.report.evidence import Evidence
+from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.figures import dots
-from lossbench.report.material import Material, gather
+from lossbench.report.evidence.material import Material, gather
 from lossbench.store import Store
 
 NAMES = ("softmax", "lambda 0", "lambda 0.01", "lambda 0.1", "alpha 0.01", "alpha 1")

@@ -22,8 +22,8 @@ from report.stored import TASK, fill
 
 from lossbench import report
 from lossbench.report.document import compose
-from lossbench.report.evidence import Evidence
-from lossbench.report.material import gather
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import gather
 from lossbench.report.verdict import answer
 
 COMPARING = re.compile(r"\b(better|best|beats?|wins?|winner|outperforms?|superior|leads)\b", re.IGNORECASE)

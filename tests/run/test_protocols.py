@@ -14,8 +14,8 @@ from experiments import DIGITS_OPEN, sweep, tiny_plan
 from lossbench.run import evaluation
 from lossbench import metrics, report
 from lossbench.run.execution import execute, task_data
-from lossbench.report.evidence import PRIMARY, Evidence
-from lossbench.report.material import gather
+from lossbench.report.evidence.comparisons import PRIMARY, Evidence
+from lossbench.report.evidence.material import gather
 from lossbench.report.tables import folds as folds_table
 from lossbench.report.tables import quality
 from lossbench.specification.spec import SpecError, Task

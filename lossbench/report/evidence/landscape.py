@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lossbench.report import formats
-from lossbench.report.material import VALIDATION, Material
+from lossbench.report.evidence.material import VALIDATION, Material
 from lossbench.statistics.effects import FloatArray
 
 GRID = 21  # points along each axis

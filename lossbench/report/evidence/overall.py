@@ -23,7 +23,7 @@ from lossbench.statistics.aggregates import (
 )
 from lossbench.report import formats
 from lossbench.report.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.material import PRIMARY, Material
+from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.statistics.effects import FloatArray
 
 THRESHOLDS = 101

@@ -7,23 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossbench.report import (
-    costpanels,
-    costs,
-    derived,
-    figures,
-    landscape,
-    maps,
-    panels,
-    planes,
-    sweeping,
-    timing,
-    tuning,
-)
-from lossbench.report.evidence import EQUIVALENCE, Evidence, summary
+from lossbench.report import costpanels, costs, figures, maps, panels, planes, sweeping, timing, tuning
+from lossbench.report.evidence import derived, landscape
+from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary
 from lossbench.report.figures import Bar, Line, Picture, Strip
-from lossbench.report.material import PRIMARY, VALIDATION, Material
-from lossbench.report.overall import Overall
+from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
+from lossbench.report.evidence.overall import Overall
 from lossbench.report.palette import Look, looks
 from lossbench.report.panels import Histogram
 from lossbench.report.tables import by_mean

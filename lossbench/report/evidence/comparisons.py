@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lossbench.report.material import PRIMARY, Material
+from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.statistics.effects import MeanInterval, mean_interval
 from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all
 
