@@ -17,8 +17,8 @@ import numpy as np
 
 from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
 from lossbench.report.evidence import derived
-from lossbench.report import formats
-from lossbench.report.cells import Cell, Column, Row, Table, make_table
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import DISTANCES, QUALITY, SPACES, Evidence
 from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import Material

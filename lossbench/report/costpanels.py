@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.figures import WIDTH, Picture, apart, done, frame
 from lossbench.report.palette import COLORS, MARKERS, Look
 from lossbench.report.svg import FAINT, INK, styled, tip

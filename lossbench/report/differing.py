@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from lossbench.report import formats
-from lossbench.report.cells import Cell, Column, Row, make_table, plain
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, make_table, plain
 from lossbench.report.findings import verdict_word
 from lossbench.report.evidence.material import PRIMARY
 from lossbench.statistics.effects import Effect, paired_effect

@@ -30,7 +30,7 @@ from lossbench.report import (
     tuning,
 )
 from lossbench.report.evidence import overall
-from lossbench.report.cells import Table
+from lossbench.report.writing.cells import Table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.figures import Picture
 from lossbench.report.findings import Finding, findings, scope

@@ -15,7 +15,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.palette import Look
 from lossbench.report.svg import CARD, FAINT, GRID, INK, render, styled, tip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
 from lossbench.report.evidence.material import Material
 from lossbench.report.verdict import detectable_text, effect_text, listed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.evidence.material import Material
 
 SHOWN = 6  # mistakes of a recipe

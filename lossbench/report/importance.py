@@ -6,8 +6,8 @@ import math
 import warnings
 from typing import Any
 
-from lossbench.report import formats
-from lossbench.report.cells import Cell, Column, Row, Table, make_table
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material
 

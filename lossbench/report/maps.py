@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.figures import WIDTH, Picture, dots
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.palette import CLASS_COLORS

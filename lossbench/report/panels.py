@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.figures import WIDTH, Picture, done, frame, plain_log
 from lossbench.report.evidence.landscape import Landscape
 from lossbench.report.palette import Look

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.figures import WIDTH, Picture, done, dots
 from lossbench.report.evidence.material import Material
 from lossbench.report.palette import CLASS_COLORS

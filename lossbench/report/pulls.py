@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lossbench.report import formats
-from lossbench.report.cells import Cell, Column, Row, Table, make_table
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import QUALITY, Evidence, distance_figures
 from lossbench.report.findings import Finding, words
 from lossbench.report.evidence.material import PRIMARY, Material

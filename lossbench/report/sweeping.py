@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lossbench.report import figures, formats, sweeps
+from lossbench.report import figures, sweeps
+from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import summary
 from lossbench.report.figures import WIDTH, Line, Picture, done
 from lossbench.report.evidence.material import PRIMARY, Material

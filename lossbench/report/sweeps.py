@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import QUALITY, Evidence, Figure, distance_figures, summary
 from lossbench.report.findings import Finding, words
 from lossbench.report.evidence.material import Material

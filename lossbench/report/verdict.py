@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 

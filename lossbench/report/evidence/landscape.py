@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.report import formats
+from lossbench.report.writing import formats
 from lossbench.report.evidence.material import VALIDATION, Material
 from lossbench.statistics.effects import FloatArray
 

@@ -21,8 +21,8 @@ from lossbench.statistics.aggregates import (
     probability_of_improvement,
     rank_groups,
 )
-from lossbench.report import formats
-from lossbench.report.cells import Cell, Column, Row, Table, make_table
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.statistics.effects import FloatArray
 

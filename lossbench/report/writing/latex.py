@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lossbench.report.cells import Table
+from lossbench.report.writing.cells import Table
 
 _ESCAPES: Mapping[int, str] = str.maketrans(
     {

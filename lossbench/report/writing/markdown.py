@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lossbench.report.cells import Table
+from lossbench.report.writing.cells import Table
 from lossbench.report.claims import sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.figures import Picture
