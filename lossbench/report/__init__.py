@@ -16,7 +16,7 @@ from lossbench.report.document import Document, TaskReport, compose
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material, gather
 from lossbench.report.writing.results import results
-from lossbench.report.svg import standalone
+from lossbench.report.drawing.svg import standalone
 from lossbench.store import write_whole
 
 __all__ = ["watch", "write"]

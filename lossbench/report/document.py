@@ -15,24 +15,21 @@ from lossbench.executors.processes import SerialExecutor
 from lossbench.report import (
     claims,
     costs,
-    drawing,
     gallery,
     importance,
     malpractice,
-    maps,
-    planes,
     protocol,
     pulls,
-    sweeping,
     sweeps,
     tables,
     timing,
     tuning,
 )
+from lossbench.report.drawing import task_figures, maps, planes, sweep_figures
 from lossbench.report.evidence import overall
 from lossbench.report.writing.cells import Table
 from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.figures import Picture
+from lossbench.report.drawing.figures import Picture
 from lossbench.report.findings import Finding, findings, scope
 from lossbench.report.evidence.material import Material
 from lossbench.report.verdict import Answer, answer
@@ -108,7 +105,7 @@ def compose(material: Material, evidence: Evidence) -> Document:
         found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
             {"overall": overall.table(together)} if together.worthwhile else {}
         )
-        pictures = {} if empty else drawing.overall_pictures(together) | sweeping.noise_pictures(material)
+        pictures = {} if empty else task_figures.overall_pictures(together) | sweep_figures.noise_pictures(material)
         written = [_task(evidence, task) for task in tasks]
         return Document(
             name=material.name,
@@ -138,7 +135,7 @@ def _beside(tasks: int) -> Executor:
 
 
 def _pictures(evidence: bytes, task: str) -> dict[str, Picture]:
-    return drawing.pictures(pickle.loads(evidence), task)  # this process's own
+    return task_figures.pictures(pickle.loads(evidence), task)  # this process's own
 
 
 def _task(evidence: Evidence, task: str) -> TaskReport:

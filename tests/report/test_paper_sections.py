@@ -14,9 +14,10 @@ from PIL import Image
 from report.stored import EPOCHS, TASK, fill
 
 from lossbench import report
-from lossbench.report import maps, planes, pulls, sweeps
+from lossbench.report.drawing import maps, planes
+from lossbench.report import pulls, sweeps
 from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.figures import dots
+from lossbench.report.drawing.figures import dots
 from lossbench.report.evidence.material import Material, gather
 from lossbench.store import Store
 

@@ -242,7 +242,7 @@ def test_results_csv_holds_one_row_a_run_with_exact_floats(tmp_path: Path) -> No
 def test_results_json_keeps_its_schema(tmp_path: Path) -> None:
     folder = written(tmp_path, clear_winner(), missing={("triplet", 1)}, tasks=("toy/closed-set", "toy/open-set"))
     found = json.loads((folder / "results.json").read_text())
-    schema = json.loads((Path(report.__file__).parent / "results.schema.json").read_text())
+    schema = json.loads((Path(report.__file__).parent / "writing" / "results.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(found, schema)
     assert set(schema["properties"]) == set(found), "every field is documented"

@@ -14,7 +14,7 @@ from report.stored import TASK, fill
 
 from lossbench.report import costs, gallery, importance
 from lossbench.report.evidence import landscape
-from lossbench.report.costpanels import front
+from lossbench.report.drawing.cost_figures import front
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material, gather
 from lossbench.report.evidence.overall import Overall

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lossbench.report.writing.cells import Table
 from lossbench.report.claims import sentence
 from lossbench.report.document import Document, TaskReport
-from lossbench.report.figures import Picture
+from lossbench.report.drawing.figures import Picture
 from lossbench.report.findings import Finding
 
 _ESCAPES = str.maketrans(

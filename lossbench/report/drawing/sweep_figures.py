@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lossbench.report import figures, sweeps
+from lossbench.report.drawing import figures
+from lossbench.report import sweeps
 from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import summary
-from lossbench.report.figures import WIDTH, Line, Picture, done
+from lossbench.report.drawing.figures import WIDTH, Line, Picture, done
 from lossbench.report.evidence.material import PRIMARY, Material
-from lossbench.report.palette import Look, looks
-from lossbench.report.svg import FAINT, INK, styled, tip
+from lossbench.report.drawing.palette import Look, looks
+from lossbench.report.drawing.svg import FAINT, INK, styled, tip
 from lossbench.report.sweeps import Point, Sweep
 
 

@@ -18,10 +18,10 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from lossbench.report.writing import formats
-from lossbench.report.figures import WIDTH, Picture, done, dots
+from lossbench.report.drawing.figures import WIDTH, Picture, done, dots
 from lossbench.report.evidence.material import Material
-from lossbench.report.palette import CLASS_COLORS
-from lossbench.report.svg import FAINT, INK, styled
+from lossbench.report.drawing.palette import CLASS_COLORS
+from lossbench.report.drawing.svg import FAINT, INK, styled
 
 DRAWN = 600  # samples in a panel: more only cover each other
 Draw = Callable[[Any, np.ndarray, str], None]

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lossbench.report.writing import formats
-from lossbench.report.figures import WIDTH, Picture, done, frame, plain_log
+from lossbench.report.drawing.figures import WIDTH, Picture, done, frame, plain_log
 from lossbench.report.evidence.landscape import Landscape
-from lossbench.report.palette import Look
-from lossbench.report.svg import CARD, FAINT, INK, styled, tip
+from lossbench.report.drawing.palette import Look
+from lossbench.report.drawing.svg import CARD, FAINT, INK, styled, tip
 
 GENUINE, IMPOSTOR = "#0f7ac0", "#e07b00"
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossbench.report import costpanels, costs, figures, maps, panels, planes, sweeping, timing, tuning
+from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures
+from lossbench.report import costs, timing, tuning
 from lossbench.report.evidence import derived, landscape
 from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary
-from lossbench.report.figures import Bar, Line, Picture, Strip
+from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.evidence.overall import Overall
-from lossbench.report.palette import Look, looks
-from lossbench.report.panels import Histogram
+from lossbench.report.drawing.palette import Look, looks
+from lossbench.report.drawing.panels import Histogram
 from lossbench.report.tables import by_mean
 from lossbench.statistics.effects import mean_interval
 
@@ -32,7 +33,7 @@ def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
     found = {
         "headline": _headline(evidence, task, look, key),
         "forest": _forest(evidence, task, look, key),
-        "sweeps": sweeping.picture(material, task, f"{key}-sweeps", look),
+        "sweeps": sweep_figures.picture(material, task, f"{key}-sweeps", look),
         "features": planes.picture(material, task, f"{key}-features"),
         "map": maps.small_multiples(material, task, f"{key}-map"),
         "histograms": _histograms(material, task, key),
@@ -60,7 +61,7 @@ def overall_pictures(overall: Overall) -> dict[str, Picture]:
     """The figures of all tasks together: how losses scale, and ranks and profiles of several data sets."""
     found = {}
     if measured := costs.scaling(overall.material):
-        grown = costpanels.scaling("all-scaling", measured, costs.SCALES)
+        grown = cost_figures.scaling("all-scaling", measured, costs.SCALES)
         found["scaling"] = replace(grown, caption=costs.scaling_note(overall.material))
     if not overall.worthwhile:
         return found
@@ -228,7 +229,7 @@ def _cost(material: Material, task: str, look: Mapping[str, Look], key: str) -> 
         return None
     note = "Means of the final runs, which shared the machine: a description. The line joins the recipes that no other "
     note += "one is both cheaper than and above."
-    return replace(costpanels.fronts(f"{key}-cost", task, found, look), caption=note)
+    return replace(cost_figures.fronts(f"{key}-cost", task, found, look), caption=note)
 
 
 def _parts(material: Material, task: str, key: str) -> Picture | None:
@@ -242,7 +243,7 @@ def _parts(material: Material, task: str, key: str) -> Picture | None:
         for label, name in names.items()
     }
     note = "From the cost probe, medians over rounds. Backward holds that of the backbone and that of the loss."
-    return replace(costpanels.parts(f"{key}-parts", task, found), caption=note)
+    return replace(cost_figures.parts(f"{key}-parts", task, found), caption=note)
 
 
 def _histograms(material: Material, task: str, key: str) -> Picture | None:

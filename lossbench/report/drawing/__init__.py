@@ -1,0 +1,1 @@
+"""Figures: values that were computed elsewhere, as SVG."""
