@@ -12,7 +12,7 @@ import pandas as pd
 
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, make_table, plain
-from lossbench.report.findings import verdict_word
+from lossbench.report.sections.findings import verdict_word
 from lossbench.report.evidence.material import PRIMARY
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.store import Store, StoreError, load_results

@@ -12,27 +12,27 @@ from typing import Any
 
 from lossbench import __version__
 from lossbench.executors.processes import SerialExecutor
-from lossbench.report import (
-    claims,
+from lossbench.report.sections import (
+    claim_answers,
     costs,
     gallery,
     importance,
     malpractice,
     protocol,
     pulls,
-    sweeps,
+    parameter_sweeps,
     tables,
-    timing,
-    tuning,
+    equal_time,
+    tuning_tax,
 )
 from lossbench.report.drawing import task_figures, maps, planes, sweep_figures
 from lossbench.report.evidence import overall
 from lossbench.report.writing.cells import Table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.drawing.figures import Picture
-from lossbench.report.findings import Finding, findings, scope
+from lossbench.report.sections.findings import Finding, findings, scope
 from lossbench.report.evidence.material import Material
-from lossbench.report.verdict import Answer, answer
+from lossbench.report.sections.verdict import Answer, answer
 from lossbench.executors.threads import available_cores
 
 Maker = Callable[[Evidence, str], Table | None]
@@ -44,9 +44,9 @@ TABLES: Mapping[str, Maker] = {
     "distances_raw": lambda evidence, task: tables.distances(evidence, task, "euclidean"),
     "steps": costs.steps,
     "cost": costs.runs,
-    "equal_time": timing.table,
+    "equal_time": equal_time.table,
     "tuned": tables.tuned,
-    "tuning_tax": tuning.tax,
+    "tuning_tax": tuning_tax.tax,
     "pulls": pulls.table,
     "importances": importance.table,
     "malpractice": malpractice.table,
@@ -86,7 +86,7 @@ class Document:
     state: str
     empty: bool
     tasks: tuple[TaskReport, ...]
-    claims: tuple[claims.Answer, ...]
+    claims: tuple[claim_answers.Answer, ...]
     tables: Mapping[str, Table]
     pictures: Mapping[str, Picture]
     findings: tuple[Finding, ...]
@@ -100,9 +100,9 @@ def compose(material: Material, evidence: Evidence) -> Document:
     with _beside(len(tasks)) as executor:
         as_it_is = pickle.dumps(evidence)  # now: an executor pickles in a thread, while evidence grows here
         drawn = {task: executor.submit(_pictures, as_it_is, task) for task in tasks}
-        answered = () if empty else claims.answers(evidence)
+        answered = () if empty else claim_answers.answers(evidence)
         together = overall.Overall(material)
-        found = {"claims": claims.table(answered), "scaling": costs.scaling_table(material)} | (
+        found = {"claims": claim_answers.table(answered), "scaling": costs.scaling_table(material)} | (
             {"overall": overall.table(together)} if together.worthwhile else {}
         )
         pictures = {} if empty else task_figures.overall_pictures(together) | sweep_figures.noise_pictures(material)
@@ -118,7 +118,7 @@ def compose(material: Material, evidence: Evidence) -> Document:
             claims=answered,
             tables={name: table for name, table in found.items() if table},
             pictures=pictures,
-            findings=() if empty else tuple(sweeps.noise_findings(evidence)),
+            findings=() if empty else tuple(parameter_sweeps.noise_findings(evidence)),
             protocol=protocol.protocol(material),
         )
 
@@ -144,7 +144,7 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
         answer=answer(evidence, task),
-        findings=(*findings(evidence, task), *sweeps.findings(evidence, task), *pulls.findings(evidence, task)),
+        findings=(*findings(evidence, task), *parameter_sweeps.findings(evidence, task), *pulls.findings(evidence, task)),
         tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
         pictures={},
         galleries=gallery.galleries(evidence.material, task),

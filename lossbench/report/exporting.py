@@ -12,7 +12,7 @@ import numpy as np
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material, gather
-from lossbench.report.verdict import answer
+from lossbench.report.sections.verdict import answer
 from lossbench.specification.spec import nearest
 from lossbench.store import StoreError, write_whole
 

@@ -13,7 +13,7 @@ from report.stored import TASK, fill
 from scipy import stats
 
 from lossbench import report
-from lossbench.report.claims import Answer, answers, sentence
+from lossbench.report.sections.claim_answers import Answer, answers, sentence
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.specification.spec import Claim
@@ -180,7 +180,7 @@ def test_an_edited_claim_is_post_hoc(tmp_path: Path) -> None:
 
 
 def test_true_borders_are_crossed_in_at_most_67_of_1000_repetitions() -> None:
-    from lossbench.report.claims import _tested
+    from lossbench.report.sections.claim_answers import _tested
     from lossbench.statistics.effects import paired_effect
 
     rng = np.random.default_rng(5)

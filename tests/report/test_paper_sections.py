@@ -15,7 +15,7 @@ from report.stored import EPOCHS, TASK, fill
 
 from lossbench import report
 from lossbench.report.drawing import maps, planes
-from lossbench.report import pulls, sweeps
+from lossbench.report.sections import pulls, parameter_sweeps
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.drawing.figures import dots
 from lossbench.report.evidence.material import Material, gather
@@ -70,7 +70,7 @@ def change(root: Path, recipe: str, *, train: dict[str, float] | None = None, ar
 
 
 def test_recipes_of_one_rule_that_differ_in_one_fixed_parameter_are_a_sweep(tmp_path: Path) -> None:
-    found = {sweep.parameter: sweep for sweep in sweeps.find(swept(tmp_path, peaked()))}
+    found = {sweep.parameter: sweep for sweep in parameter_sweeps.find(swept(tmp_path, peaked()))}
     assert found["lambda"].points == ((0.0, "lambda 0"), (0.01, "lambda 0.01"), (0.1, "lambda 0.1"))
     assert found["lambda"].title == "lambda of softmax+center at alpha 0.5"
     assert [value for value, _ in found["alpha"].points] == [0.01, 0.5, 1.0]
@@ -84,12 +84,12 @@ def test_a_searched_parameter_is_no_sweep(tmp_path: Path) -> None:
     for entry in plan["recipes"]:
         entry["searched"] = {name: {"low": 0, "high": 1, "log": False} for name in entry["defaults"]}
     store.write_plan(plan)
-    assert sweeps.find(gather("toy", tmp_path)) == []
+    assert parameter_sweeps.find(gather("toy", tmp_path)) == []
 
 
 def test_what_is_said_of_a_sweep_comes_from_the_tests(tmp_path: Path) -> None:
     evidence = Evidence(swept(tmp_path, peaked()))
-    texts = {found.question: found.text for found in sweeps.findings(evidence, TASK)}
+    texts = {found.question: found.text for found in parameter_sweeps.findings(evidence, TASK)}
     of_lambda = next(text for question, text in texts.items() if "lambda of" in question)
     assert re.search(
         r"In MAP@R the highest mean is at 0\.01 \(0\.60\d\)\. Worse: 0\.1 \(.*p < 0\.001\) and 0 \(", of_lambda
@@ -112,8 +112,8 @@ def test_a_report_draws_its_sweeps(tmp_path: Path) -> None:
 def test_tasks_that_differ_in_wrong_labels_are_drawn_together(tmp_path: Path) -> None:
     tasks = tuple(f"toy/closed-set/noise={share:g}" for share in (0.0, 0.2, 0.4))
     material = swept(tmp_path / "runs", peaked(), tasks=tasks)
-    assert sweeps.families(material) == [("toy/closed-set", dict(zip((0.0, 0.2, 0.4), tasks, strict=True)))]
-    said = {found.question: found.text for found in sweeps.noise_findings(Evidence(material))}
+    assert parameter_sweeps.families(material) == [("toy/closed-set", dict(zip((0.0, 0.2, 0.4), tasks, strict=True)))]
+    said = {found.question: found.text for found in parameter_sweeps.noise_findings(Evidence(material))}
     text = said["Does a small alpha protect from wrong labels?"]
     for share in (0, 20, 40):
         told = rf"with {share} % wrong labels alpha 0\.01 (could not be told from|is equivalent to) alpha 1 \("

@@ -24,7 +24,7 @@ from lossbench import report
 from lossbench.report.document import compose
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
-from lossbench.report.verdict import answer
+from lossbench.report.sections.verdict import answer
 
 COMPARING = re.compile(r"\b(better|best|beats?|wins?|winner|outperforms?|superior|leads)\b", re.IGNORECASE)
 # Fixed text that may use such a word: keys and legends, never a statement about a recipe.

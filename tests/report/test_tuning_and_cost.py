@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from report.stored import TASK, fill
 
-from lossbench.report import costs, gallery, importance
+from lossbench.report.sections import costs, gallery, importance
 from lossbench.report.evidence import landscape
 from lossbench.report.drawing.cost_figures import front
 from lossbench.report.evidence.comparisons import Evidence

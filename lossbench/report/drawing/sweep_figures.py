@@ -10,31 +10,31 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lossbench.report.drawing import figures
-from lossbench.report import sweeps
+from lossbench.report.sections import parameter_sweeps
 from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import summary
 from lossbench.report.drawing.figures import WIDTH, Line, Picture, done
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.drawing.palette import Look, looks
 from lossbench.report.drawing.svg import FAINT, INK, styled, tip
-from lossbench.report.sweeps import Point, Sweep
+from lossbench.report.sections.parameter_sweeps import Point, Sweep
 
 
 def picture(material: Material, task: str, name: str, look: Mapping[str, Look]) -> Picture | None:
     """Every sweep of the experiment on one task, side by side: quality above, compactness below."""
-    found = [sweep for sweep in sweeps.find(material) if sweeps.points(material, task, sweep, PRIMARY)]
+    found = [sweep for sweep in parameter_sweeps.find(material) if parameter_sweeps.points(material, task, sweep, PRIMARY)]
     return _draw(material, task, name, found, look) if found else None
 
 
 def noise_pictures(material: Material) -> dict[str, Picture]:
     """`noise`: quality of each recipe by the share of wrong labels, over tasks that differ in nothing else."""
-    for family, shares in sweeps.families(material):
+    for family, shares in parameter_sweeps.families(material):
         lines = []
         for recipe in material.recipes:
             found = [
                 one
                 for share, task in shares.items()
-                if (one := sweeps.point(material, task, recipe, PRIMARY, share)) is not None
+                if (one := parameter_sweeps.point(material, task, recipe, PRIMARY, share)) is not None
             ]
             if found:
                 x, mean, low, high = np.array([(one.value, one.mean, one.low, one.high) for one in found]).T
@@ -50,12 +50,12 @@ def noise_pictures(material: Material) -> dict[str, Picture]:
 @styled
 def _draw(material: Material, task: str, name: str, found: Sequence[Sweep], look: Mapping[str, Look]) -> Picture:
     figure = Figure(figsize=(WIDTH * (1 + 0.85 * (len(found) - 1)), 3.9), layout="constrained")
-    grid = figure.subplots(len(sweeps.FIGURES), len(found), sharey="row", squeeze=False)
+    grid = figure.subplots(len(parameter_sweeps.FIGURES), len(found), sharey="row", squeeze=False)
     said = []
     for column, sweep in enumerate(found):
         places = _places([value for value, _ in sweep.points])
-        for row, kind in enumerate(sweeps.FIGURES):
-            axes, drawn = grid[row, column], sweeps.points(material, task, sweep, kind.column)
+        for row, kind in enumerate(parameter_sweeps.FIGURES):
+            axes, drawn = grid[row, column], parameter_sweeps.points(material, task, sweep, kind.column)
             color = look[sweep.points[0][1]].color
             _band(
                 axes, material, task, kind.column, {recipe for _, recipe in sweep.points}, last=column == len(found) - 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures
-from lossbench.report import costs, timing, tuning
+from lossbench.report.sections import costs, equal_time, tuning_tax
 from lossbench.report.evidence import derived, landscape
 from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary
 from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
@@ -16,7 +16,7 @@ from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.drawing.palette import Look, looks
 from lossbench.report.drawing.panels import Histogram
-from lossbench.report.tables import by_mean
+from lossbench.report.sections.tables import by_mean
 from lossbench.statistics.effects import mean_interval
 
 # Figures with one line, panel or label a recipe.
@@ -156,7 +156,7 @@ def _curve(
 
 
 def _time(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
-    grid = timing.progress(material, task)
+    grid = equal_time.progress(material, task)
     if not grid:
         return None
     lines = [
@@ -178,7 +178,7 @@ def _time(material: Material, task: str, look: Mapping[str, Look], key: str) -> 
 def _expected(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
     lines = []
     for recipe in material.featured(task):
-        curve = tuning.curve(material, task, recipe)
+        curve = tuning_tax.curve(material, task, recipe)
         if curve.size and np.isfinite(curve).any():
             nothing = np.full(curve.shape, np.nan)
             lines.append(Line(name=recipe, x=np.arange(1, curve.size + 1), mean=curve, low=nothing, high=nothing))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lossbench.report.writing.cells import Table
-from lossbench.report.claims import sentence
+from lossbench.report.sections.claim_answers import sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.drawing.figures import Picture
-from lossbench.report.findings import Finding
+from lossbench.report.sections.findings import Finding
 
 _ESCAPES = str.maketrans(
     {

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lossbench.report.claims import sentence, summary
+from lossbench.report.sections.claim_answers import sentence, summary
 from lossbench.report.document import Document
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -12,11 +12,11 @@ from lossbench import __version__
 from lossbench.statistics.aggregates import Aggregate
 from lossbench.specification.claims import STEP_RELATIVE, STEP_S
 from lossbench.report.evidence import derived
-from lossbench.report import tuning
-from lossbench.report.claims import Answer, sentence
+from lossbench.report.sections import tuning_tax
+from lossbench.report.sections.claim_answers import Answer, sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
-from lossbench.report.importance import importances
+from lossbench.report.sections.importance import importances
 from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
@@ -216,7 +216,7 @@ def _tuning(material: Material, task: str) -> dict[str, Any]:
     """What tuning was worth, for each recipe with trials."""
     found = {}
     for recipe in material.recipes:
-        curve, surface = tuning.curve(material, task, recipe), landscape(material, task, recipe)
+        curve, surface = tuning_tax.curve(material, task, recipe), landscape(material, task, recipe)
         if curve.size:
             found[recipe] = {
                 "expected_best": [_plain(value) for value in curve],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
 from lossbench.report.evidence.material import Material
-from lossbench.report.verdict import detectable_text, effect_text, listed
+from lossbench.report.sections.verdict import detectable_text, effect_text, listed
 from lossbench.statistics.effects import Effect
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 

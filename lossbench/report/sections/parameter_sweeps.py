@@ -11,9 +11,9 @@ import numpy as np
 
 from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import QUALITY, Evidence, Figure, distance_figures, summary
-from lossbench.report.findings import Finding, words
+from lossbench.report.sections.findings import Finding, words
 from lossbench.report.evidence.material import Material
-from lossbench.report.verdict import detectable_text, effect_text, listed
+from lossbench.report.sections.verdict import detectable_text, effect_text, listed
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 FEWEST = 3  # values that make a sweep
