@@ -15,13 +15,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Row, default_run, duration
+from lossbench.executors.processes import ProcessExecutor
 from lossbench.run.clock import make_clock
 from lossbench.run.device import set_up
 from lossbench.run.execution import TaskData, build, execute, task_data
-from lossbench.executors.processes import ProcessExecutor
-from lossbench.sweep.launch import PRELOAD
-from lossbench.specification.spec import RunSpec
 from lossbench.run.training import Model, to_input, train
+from lossbench.specification.spec import RunSpec
+from lossbench.sweep.launch import PRELOAD
 
 RECIPES = ("softmax", "softmax+center", "contrastive", "triplet")
 PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}

@@ -12,8 +12,8 @@ from typing import Any
 
 from scipy.stats import binom
 
-from lossbench.sweep import launch
 from lossbench.specification.spec import RunSpec
+from lossbench.sweep import launch
 
 ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"
 PAIRS = 11

@@ -17,12 +17,12 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.measure import ABLATION, Row, in_a_new_process, seconds_of, within
-from lossbench.sweep import launch
 from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import Dataset, Request
 from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.spec import RunSpec, to_json
 from lossbench.store import Store
+from lossbench.sweep import launch
 from lossbench.sweep.sweep import Job, Record, Sweep
 
 TRIES = 9

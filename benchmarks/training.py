@@ -20,8 +20,8 @@ from lossbench.run.clock import make_clock
 from lossbench.run.execution import TaskData, build, task_data
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
-from lossbench.specification.spec import RunSpec
 from lossbench.run.training import Model, train
+from lossbench.specification.spec import RunSpec
 
 # Tasks, and pairs with the loop by hand: the shorter a call, the more alike is what disturbs the two of a pair.
 TASKS = {

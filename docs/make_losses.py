@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lossbench.plugins import registry
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
+from lossbench.plugins import registry
 from lossbench.plugins.registry import Choice, Float, Plugin, Range
 
 PAGE = Path(__file__).with_name("losses.md")

@@ -101,8 +101,8 @@ def run(
     reports: Path,
 ) -> None:
     """Run what is missing of an experiment, then write its report."""
-    from lossbench.sweep import launch, ranks
     from lossbench.store import Store
+    from lossbench.sweep import launch, ranks
 
     plan = launch.prepare(file, overrides, plugins)
     store = Store(runs)
@@ -203,8 +203,8 @@ def export(name: str, task: str | None, recipe: str | None, out: Path, runs: Pat
 @one_line_errors
 def probe(file: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, reports: Path) -> None:
     """Measure what a step of each recipe of a finished experiment costs, and how its losses scale."""
-    from lossbench.sweep import launch
     from lossbench.store import Store
+    from lossbench.sweep import launch
 
     plan = launch.prepare(file, overrides, plugins)
     launch.probe(plan, Store(runs))

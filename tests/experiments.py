@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lossbench.sweep import launch
 from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
 from lossbench.specification.spec import RunSpec
 from lossbench.store import Store
+from lossbench.sweep import launch
 from lossbench.sweep.sweep import Sweep
 
 ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"

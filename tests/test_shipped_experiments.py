@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.sweep import launch
 from lossbench.datasets.sources import SOURCES
-from lossbench.specification.parsing import read_experiment
 from lossbench.plugins.registry import find
+from lossbench.specification.parsing import read_experiment
+from lossbench.sweep import launch
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 FILES = sorted(FOLDER.glob("*.toml"))

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lossbench.plugins import registry
 from lossbench.datasets.archives import contents_digest
 from lossbench.datasets.cache import write_whole
 from lossbench.datasets.dataset import DataError, Request
 from lossbench.datasets.sources import SOURCES, Source, SourceFile
+from lossbench.plugins import registry
 
 ATTEMPTS = 5  # connections in a row that bring nothing new
 CHUNK_BYTES = 256 * 1024

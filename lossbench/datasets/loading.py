@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from lossbench.plugins import registry
 from lossbench.datasets.cache import data_folder
 from lossbench.datasets.dataset import DataError, Dataset, Request, with_checksum
+from lossbench.plugins import registry
 
 WITH_PATH = ("folder", "huggingface")
 

@@ -17,8 +17,8 @@ from concurrent.futures import CancelledError, Executor, Future
 from functools import lru_cache
 from typing import Any
 
-from lossbench.plugins import registry
 from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
+from lossbench.plugins import registry
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.spec import Resources, RunSpec
 

@@ -18,8 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from lossbench.run.clock import TimeLimitError
 from lossbench.executors.threads import ONE_THREAD
+from lossbench.run.clock import TimeLimitError
 
 LOG_BYTES = 1 << 20  # of a worker's log before it starts anew; one older log is kept
 LAST_WORDS = 2000  # bytes of a worker's output that explain its death

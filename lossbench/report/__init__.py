@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lossbench.report.writing import latex, markdown, page
-from lossbench.report.writing.cells import plain, separated
 from lossbench.report.document import Document, TaskReport, compose
+from lossbench.report.drawing.svg import standalone
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material, gather
+from lossbench.report.writing import latex, markdown, page
+from lossbench.report.writing.cells import plain, separated
 from lossbench.report.writing.results import results
-from lossbench.report.drawing.svg import standalone
 from lossbench.store import write_whole
 
 __all__ = ["watch", "write"]

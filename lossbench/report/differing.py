@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from lossbench.report.evidence.material import PRIMARY
+from lossbench.report.sections.findings import verdict_word
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, make_table, plain
-from lossbench.report.sections.findings import verdict_word
-from lossbench.report.evidence.material import PRIMARY
 from lossbench.statistics.effects import Effect, paired_effect
-from lossbench.store import Store, StoreError, load_results
 from lossbench.statistics.verdicts import holm
+from lossbench.store import Store, StoreError, load_results
 
 ALPHA = 0.05
 

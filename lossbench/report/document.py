@@ -12,28 +12,28 @@ from typing import Any
 
 from lossbench import __version__
 from lossbench.executors.processes import SerialExecutor
+from lossbench.executors.threads import available_cores
+from lossbench.report.drawing import maps, planes, sweep_figures, task_figures
+from lossbench.report.drawing.figures import Picture
+from lossbench.report.evidence import overall
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import Material
 from lossbench.report.sections import (
     claim_answers,
     costs,
+    equal_time,
     gallery,
     importance,
     malpractice,
+    parameter_sweeps,
     protocol,
     pulls,
-    parameter_sweeps,
     tables,
-    equal_time,
     tuning_tax,
 )
-from lossbench.report.drawing import task_figures, maps, planes, sweep_figures
-from lossbench.report.evidence import overall
-from lossbench.report.writing.cells import Table
-from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.drawing.figures import Picture
 from lossbench.report.sections.findings import Finding, findings, scope
-from lossbench.report.evidence.material import Material
 from lossbench.report.sections.verdict import Answer, answer
-from lossbench.executors.threads import available_cores
+from lossbench.report.writing.cells import Table
 
 Maker = Callable[[Evidence, str], Table | None]
 TABLES: Mapping[str, Maker] = {
@@ -144,7 +144,11 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
         answer=answer(evidence, task),
-        findings=(*findings(evidence, task), *parameter_sweeps.findings(evidence, task), *pulls.findings(evidence, task)),
+        findings=(
+            *findings(evidence, task),
+            *parameter_sweeps.findings(evidence, task),
+            *pulls.findings(evidence, task),
+        ),
         tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
         pictures={},
         galleries=gallery.galleries(evidence.material, task),

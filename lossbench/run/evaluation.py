@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lossbench import metrics
-from lossbench.run import parallel
 from lossbench.plugins import registry
+from lossbench.run import parallel
 from lossbench.run.training import to_input
 
 SPACES = ("euclidean", "sphere")

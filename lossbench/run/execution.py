@@ -15,20 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from lossbench import datasets, metrics
-from lossbench.run import device, evaluation, parallel
-from lossbench.plugins import registry
-from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
 from lossbench.datasets.loading import UnreadableFiles
 from lossbench.datasets.subset import training_samples
+from lossbench.plugins import registry
+from lossbench.plugins.registry import PluginError, Problem
+from lossbench.run import device, evaluation, parallel
+from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.run.evaluation import PairRows
 from lossbench.run.pull import effective_pull
-from lossbench.plugins.registry import PluginError, Problem
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import seed_globals, stream, stream_seed
-from lossbench.specification.spec import SCHEMA, RunSpec, Task, to_json
 from lossbench.run.training import History, Model, State, WeightedLoss, train
+from lossbench.specification.spec import SCHEMA, RunSpec, Task, to_json
 
 WORST_ERRORS = 12  # retrieval mistakes whose images are kept
 MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from lossbench.plugins import registry
+from lossbench.plugins.registry import Problem
 from lossbench.run.device import environment, set_up
 from lossbench.run.execution import TaskData, build, task_data
-from lossbench.plugins.registry import Problem
 from lossbench.run.sampling import balanced_plan
 from lossbench.run.seeding import stream
-from lossbench.specification.spec import RunSpec, Term
 from lossbench.run.training import Model, autocast, combine, make_optimizer, to_input
+from lossbench.specification.spec import RunSpec, Term
 
 BACKBONE = ""  # the name of the step without any loss
 PARTS = ("forward_s", "loss_s", "backward_s", "optimizer_s")

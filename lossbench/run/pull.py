@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossbench.specification.spec import Training
 from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
+from lossbench.specification.spec import Training
 
 REPEATS = 100  # of one step, after which momentum 0.9 has gathered all but 3e-5 of its sum
 

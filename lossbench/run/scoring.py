@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.run.evaluation import SPACES, score_split
 from lossbench.metrics.inputs import as_tensor
+from lossbench.run.evaluation import SPACES, score_split
 from lossbench.specification.spec import SCHEMA
 from lossbench.store import Store
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lossbench.specification import claims
 from lossbench import datasets
-from lossbench.plugins import registry
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples
+from lossbench.plugins import registry
+from lossbench.plugins.registry import Plugin, PluginError
+from lossbench.specification import claims
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.parsing import toml_path
 from lossbench.specification.recipes import Recipe, make_recipe, with_params
-from lossbench.plugins.registry import Plugin, PluginError
 from lossbench.specification.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
 
 TUNING_SEED = 0  # of every trial; final runs take 1, 2, 3, ...

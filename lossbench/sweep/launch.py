@@ -10,21 +10,21 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from lossbench.sweep import estimate, ranks
+from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
+from lossbench.executors.threads import available_cores
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
-from lossbench.sweep.driver import Note, driving
-from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.specification.parsing import read_experiment
 from lossbench.specification.plan import Plan, make_plan
+from lossbench.specification.spec import Experiment, SpecError, nearest
+from lossbench.store import Store, StoreError
+from lossbench.sweep import estimate, ranks
+from lossbench.sweep.driver import Note, driving
 from lossbench.sweep.probe import run_probe, run_scaling
 from lossbench.sweep.progress import Board, duration
 from lossbench.sweep.replay import TOLERANCE, Replay, spec_of, stored_run
 from lossbench.sweep.replay import replay as replay_run
-from lossbench.specification.spec import Experiment, SpecError, nearest
-from lossbench.store import Store, StoreError
 from lossbench.sweep.sweep import Sweep, planned_before, planned_runs, stale_reasons
-from lossbench.executors.threads import available_cores
 
 PRELOAD = ("lossbench.run.execution",)  # what a worker imports before its first run
 CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin

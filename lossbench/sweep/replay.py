@@ -10,8 +10,8 @@ from typing import Any
 
 from lossbench import datasets
 from lossbench.plugins import registry
-from lossbench.specification.plan import provenance_of
 from lossbench.plugins.registry import PluginError
+from lossbench.specification.plan import provenance_of
 from lossbench.specification.spec import Provenance, RunSpec, from_json, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep.sweep import Record, execute_spec

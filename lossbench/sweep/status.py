@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lossbench.store import Store, StoreError
 from lossbench.sweep import driver
 from lossbench.sweep.progress import duration
-from lossbench.store import Store, StoreError
 
 
 def status(root: Path) -> list[str]:

@@ -13,16 +13,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from lossbench.sweep.registration import register
-from lossbench.plugins import registry
-from lossbench.run.clock import TimeLimitError
 from lossbench.executors.processes import WorkerDiedError
+from lossbench.plugins import registry
+from lossbench.plugins.registry import Choice, Float, Range
+from lossbench.run.clock import TimeLimitError
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.plan import TUNING_SEED, Plan
 from lossbench.specification.recipes import Recipe
-from lossbench.plugins.registry import Choice, Float, Range
 from lossbench.specification.spec import SCHEMA, RunSpec, Task, Value, to_json
 from lossbench.store import Store, StoreError
+from lossbench.sweep.registration import register
 from lossbench.sweep.tuning import Study, export, is_export
 
 MAX_ATTEMPTS = 3

@@ -11,8 +11,8 @@ from typing import Any
 
 import optuna
 
-from lossbench.specification.recipes import Recipe
 from lossbench.plugins.registry import Float, Int
+from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import Value
 
 GENERATION = 4  # trials asked for at once, whatever the number of workers

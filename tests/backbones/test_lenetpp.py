@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from lossbench.plugins import registry
 from lossbench.backbones.lenetpp import LeNetPP
 from lossbench.losses import SoftmaxLoss
+from lossbench.plugins import registry
 from lossbench.plugins.registry import Problem
 
 

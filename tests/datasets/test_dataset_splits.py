@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossbench.plugins import registry
 from lossbench.datasets import DataError, Dataset
 from lossbench.datasets.dataset import DEV_TEST, TEST, Pairs
 from lossbench.datasets.splits import (
@@ -19,6 +18,7 @@ from lossbench.datasets.splits import (
     with_label_noise,
 )
 from lossbench.datasets.subset import training_samples
+from lossbench.plugins import registry
 
 BUILTIN = (
     "cifar10",

@@ -17,8 +17,8 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 from experiments import ABLATION, TINY, sweep, tiny_plan  # noqa: E402
 from lossbench.cli import main  # noqa: E402
 from lossbench.executors.cluster import ClusterError, ClusterExecutor, demand, signature  # noqa: E402
-from lossbench.run.clock import TimeLimitError  # noqa: E402
 from lossbench.executors.processes import WorkerDiedError  # noqa: E402
+from lossbench.run.clock import TimeLimitError  # noqa: E402
 from lossbench.specification.spec import Resources  # noqa: E402
 
 LIMIT_S = 400

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from lossbench.run.clock import TimeLimitError
 from lossbench.executors.processes import LOG_BYTES, ProcessExecutor, WorkerDiedError
+from lossbench.run.clock import TimeLimitError
 
 
 def shout(megabytes: int) -> int:

@@ -13,7 +13,6 @@ import torch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning.regularizers import SparseCentersRegularizer
 
-from lossbench.plugins import registry
 from lossbench.losses import tuplets
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
 from lossbench.losses.library import (
@@ -26,8 +25,9 @@ from lossbench.losses.library import (
     WithinClassRegularizer,
 )
 from lossbench.losses.options import CrossBatchMemory
-from lossbench.specification.recipes import make_recipe
+from lossbench.plugins import registry
 from lossbench.plugins.registry import Problem
+from lossbench.specification.recipes import make_recipe
 from lossbench.specification.spec import Training
 
 LOSSES = [registry.find("loss", name) for name in registry.names("loss")]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from lossbench.plugins import registry
 from lossbench.losses import CenterLoss
 from lossbench.losses.center_variants import AutogradCenterLoss, CaffeCenterLoss, PopularCenterLoss
-from lossbench.specification.plan import SpecError
+from lossbench.plugins import registry
 from lossbench.run.pull import effective_pull
-from lossbench.specification.spec import Training
 from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
+from lossbench.specification.plan import SpecError
+from lossbench.specification.spec import Training
 
 CLASSES, DIM, SIZE, STEPS = 5, 3, 8, 6
 LR, MOMENTUM, WEIGHT = 0.1, 0.9, 0.3

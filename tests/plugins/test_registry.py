@@ -6,8 +6,8 @@ import pytest
 
 from lossbench import Choice, Float, Problem
 from lossbench.plugins import registry
-from lossbench.specification.recipes import make_recipe, with_params
 from lossbench.plugins.registry import PluginError
+from lossbench.specification.recipes import make_recipe, with_params
 from lossbench.specification.spec import Training
 
 HEAD = "from lossbench import Choice, Float, Problem, loss\nfrom torch import nn\n"

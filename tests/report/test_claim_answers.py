@@ -13,9 +13,9 @@ from report.stored import TASK, fill
 from scipy import stats
 
 from lossbench import report
-from lossbench.report.sections.claim_answers import Answer, answers, sentence
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
+from lossbench.report.sections.claim_answers import Answer, answers, sentence
 from lossbench.specification.spec import Claim
 from lossbench.store import Store
 

@@ -13,9 +13,9 @@ from report.stored import fill
 
 from experiments import sweep, tiny_plan
 from lossbench import report
-from lossbench.run import scoring
 from lossbench.metrics import retrieval_metrics, unit
 from lossbench.report.exporting import export
+from lossbench.run import scoring
 from lossbench.store import Store, StoreError
 
 SCORES = {"softmax": [0.5, 0.51, 0.49, 0.5], "triplet": [0.6, 0.62, 0.61, 0.6]}

@@ -15,10 +15,10 @@ from report.stored import EPOCHS, TASK, fill
 
 from lossbench import report
 from lossbench.report.drawing import maps, planes
-from lossbench.report.sections import pulls, parameter_sweeps
-from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.drawing.figures import dots
+from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material, gather
+from lossbench.report.sections import parameter_sweeps, pulls
 from lossbench.store import Store
 
 NAMES = ("softmax", "lambda 0", "lambda 0.01", "lambda 0.1", "alpha 0.01", "alpha 1")

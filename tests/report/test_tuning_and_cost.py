@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from report.stored import TASK, fill
 
-from lossbench.report.sections import costs, gallery, importance
-from lossbench.report.evidence import landscape
 from lossbench.report.drawing.cost_figures import front
+from lossbench.report.evidence import landscape
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material, gather
 from lossbench.report.evidence.overall import Overall
+from lossbench.report.sections import costs, gallery, importance
 from lossbench.store import Store
 
 SCORES = {"softmax": [0.5, 0.51, 0.49], "triplet": [0.6, 0.62, 0.61]}

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from experiments import run_spec
-from lossbench.run import parallel
 from lossbench.plugins import registry
-from lossbench.run.execution import execute
 from lossbench.plugins.registry import Problem
+from lossbench.run import parallel
+from lossbench.run.execution import execute
 from lossbench.run.training import Model, WeightedLoss, combine
 
 RECIPES = ("softmax", "softmax+center", "contrastive", "triplet", "softmax+contrastive")

@@ -11,9 +11,9 @@ import torch
 
 from experiments import run_spec
 from lossbench import metrics
+from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
 from lossbench.run.clock import make_clock
 from lossbench.run.execution import build, execute, task_data
-from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
 from lossbench.run.measuring import measure_steps
 from lossbench.run.training import History, train
 

@@ -13,8 +13,8 @@ from rank_probe import RECIPES, probe
 
 from experiments import ABLATION, TINY, run_spec
 from lossbench import load_results
-from lossbench.sweep import ranks as rank_module
 from lossbench.specification.spec import SpecError, Training, from_json, to_json
+from lossbench.sweep import ranks as rank_module
 
 HERE = Path(__file__).parent
 

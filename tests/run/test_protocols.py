@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from experiments import DIGITS_OPEN, sweep, tiny_plan
-from lossbench.run import evaluation
 from lossbench import metrics, report
-from lossbench.run.execution import execute, task_data
 from lossbench.report.evidence.comparisons import PRIMARY, Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.tables import folds as folds_table
 from lossbench.report.sections.tables import quality
+from lossbench.run import evaluation
+from lossbench.run.execution import execute, task_data
 from lossbench.specification.spec import SpecError, Task
 
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))

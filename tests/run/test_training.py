@@ -18,9 +18,9 @@ from lossbench.run.clock import Clock
 from lossbench.run.execution import build, execute, task_data
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
+from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
 from lossbench.specification.spec import Training
 from lossbench.sweep.sweep import objective
-from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
 
 
 def without_cost(record):

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from experiments import sweep, tiny_plan
-from lossbench.specification import claims
 from lossbench.run.execution import execute
+from lossbench.specification import claims
 from lossbench.specification.spec import Claim, SpecError
 from lossbench.store import Store
 

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from lossbench.specification import fingerprint
 from lossbench.plugins import registry
+from lossbench.specification import fingerprint
 from lossbench.specification.fingerprint import code_digest
 
 

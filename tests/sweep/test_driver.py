@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from experiments import ABLATION, TINY, Quiet, sweep, tiny_plan
-from lossbench.sweep import driver, launch
 from lossbench.cli import main
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor
 from lossbench.specification.spec import SCHEMA
-from lossbench.sweep.status import status
 from lossbench.store import KEPT_RECORDS, Store, StoreError
+from lossbench.sweep import driver, launch
+from lossbench.sweep.status import status
 from lossbench.sweep.sweep import Sweep
 
 ONE = ("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax"]')

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from experiments import sweep, tiny_plan
-from lossbench.run import measuring
 from lossbench.executors.processes import SerialExecutor
+from lossbench.run import measuring
 from lossbench.sweep.probe import probe_specs, run_probe, run_scaling
 
 FAST = ("training.epochs=1", "budget.seeds=1", "budget.trials=1", 'recipes=["softmax", "triplet", "softmax+center"]')

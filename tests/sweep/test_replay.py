@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from experiments import run_spec
 from lossbench.cli import main
 from lossbench.executors.processes import SerialExecutor
-from lossbench.sweep.replay import replay
 from lossbench.store import Store
+from lossbench.sweep.replay import replay
 from lossbench.sweep.sweep import execute_spec
 
 

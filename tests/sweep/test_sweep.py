@@ -19,12 +19,12 @@ import optuna
 import pytest
 
 from experiments import ABLATION, DIGITS, TINY, Quiet, sweep, tiny_plan
-from lossbench.sweep import estimate, launch
 from lossbench import load_results
 from lossbench.executors import interrupt
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.specification.spec import SpecError
 from lossbench.store import Store
+from lossbench.sweep import estimate, launch
 from lossbench.sweep.sweep import Sweep, planned_before, planned_runs, stale_reasons
 from lossbench.sweep.tuning import GENERATION, Study
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from lossbench.report.writing import formats
 from lossbench.report.drawing.figures import WIDTH, Picture, apart, done, frame
 from lossbench.report.drawing.palette import COLORS, MARKERS, Look
 from lossbench.report.drawing.svg import FAINT, INK, styled, tip
+from lossbench.report.writing import formats
 
 LINE = 0.13  # inches of a line of names
 Points = Mapping[str, tuple[float, float]]

@@ -15,9 +15,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lossbench.report.writing import formats
 from lossbench.report.drawing.palette import Look
 from lossbench.report.drawing.svg import CARD, FAINT, GRID, INK, render, styled, tip
+from lossbench.report.writing import formats
 
 WIDTH = 4.1  # inches; a page shows two beside each other, a phone one
 

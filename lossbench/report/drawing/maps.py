@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lossbench.report.writing import formats
 from lossbench.report.drawing.figures import WIDTH, Picture, dots
-from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.drawing.palette import CLASS_COLORS
 from lossbench.report.drawing.svg import CARD, FAINT, INK, render, styled
+from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.writing import formats
 
 MAX_CLASSES = 12
 DRAWN = 1200  # samples in a printed map: more only cover each other

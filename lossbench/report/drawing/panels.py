@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from lossbench.report.writing import formats
 from lossbench.report.drawing.figures import WIDTH, Picture, done, frame, plain_log
-from lossbench.report.evidence.landscape import Landscape
 from lossbench.report.drawing.palette import Look
 from lossbench.report.drawing.svg import CARD, FAINT, INK, styled, tip
+from lossbench.report.evidence.landscape import Landscape
+from lossbench.report.writing import formats
 
 GENUINE, IMPOSTOR = "#0f7ac0", "#e07b00"
 

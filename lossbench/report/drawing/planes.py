@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from lossbench.report.writing import formats
 from lossbench.report.drawing.figures import WIDTH, Picture, done, dots
-from lossbench.report.evidence.material import Material
 from lossbench.report.drawing.palette import CLASS_COLORS
 from lossbench.report.drawing.svg import FAINT, INK, styled
+from lossbench.report.evidence.material import Material
+from lossbench.report.writing import formats
 
 DRAWN = 600  # samples in a panel: more only cover each other
 Draw = Callable[[Any, np.ndarray, str], None]

@@ -10,19 +10,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lossbench.report.drawing import figures
-from lossbench.report.sections import parameter_sweeps
-from lossbench.report.writing import formats
-from lossbench.report.evidence.comparisons import summary
 from lossbench.report.drawing.figures import WIDTH, Line, Picture, done
-from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.drawing.palette import Look, looks
 from lossbench.report.drawing.svg import FAINT, INK, styled, tip
+from lossbench.report.evidence.comparisons import summary
+from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.sections import parameter_sweeps
 from lossbench.report.sections.parameter_sweeps import Point, Sweep
+from lossbench.report.writing import formats
 
 
 def picture(material: Material, task: str, name: str, look: Mapping[str, Look]) -> Picture | None:
     """Every sweep of the experiment on one task, side by side: quality above, compactness below."""
-    found = [sweep for sweep in parameter_sweeps.find(material) if parameter_sweeps.points(material, task, sweep, PRIMARY)]
+    found = [
+        sweep for sweep in parameter_sweeps.find(material) if parameter_sweeps.points(material, task, sweep, PRIMARY)
+    ]
     return _draw(material, task, name, found, look) if found else None
 
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures
-from lossbench.report.sections import costs, equal_time, tuning_tax
-from lossbench.report.evidence import derived, landscape
-from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary
 from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
-from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
-from lossbench.report.evidence.overall import Overall
 from lossbench.report.drawing.palette import Look, looks
 from lossbench.report.drawing.panels import Histogram
+from lossbench.report.evidence import derived, landscape
+from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary
+from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
+from lossbench.report.evidence.overall import Overall
+from lossbench.report.sections import costs, equal_time, tuning_tax
 from lossbench.report.sections.tables import by_mean
 from lossbench.statistics.effects import mean_interval
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lossbench.specification.claims import EPOCHS_TO_95, LOSS_S, STEP_RELATIVE, STEP_S
 from lossbench.report.evidence.material import Material
+from lossbench.specification.claims import EPOCHS_TO_95, LOSS_S, STEP_RELATIVE, STEP_S
 
 BACKBONE = ""  # the probe's step without any loss
 REACHED = 0.95

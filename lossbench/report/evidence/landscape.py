@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.report.writing import formats
 from lossbench.report.evidence.material import VALIDATION, Material
+from lossbench.report.writing import formats
 from lossbench.statistics.effects import FloatArray
 
 GRID = 21  # points along each axis

@@ -10,6 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
+from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.aggregates import (
     Aggregate,
     Friedman,
@@ -21,9 +24,6 @@ from lossbench.statistics.aggregates import (
     probability_of_improvement,
     rank_groups,
 )
-from lossbench.report.writing import formats
-from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.statistics.effects import FloatArray
 
 THRESHOLDS = 101

@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
 from lossbench.report.evidence import derived
-from lossbench.report.writing import formats
-from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import DISTANCES, QUALITY, SPACES, Evidence
 from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import Material
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.statistics.verdicts import holm
 

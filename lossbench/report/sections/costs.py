@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.specification.claims import STEP_RELATIVE
 from lossbench.report.evidence import derived
-from lossbench.report.writing import formats
-from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.specification.claims import STEP_RELATIVE
 from lossbench.statistics.effects import mean_interval
 from lossbench.statistics.verdicts import Comparison, compare_all
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossbench.report.writing import formats
-from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.effects import MeanInterval, mean_interval
 
 POINTS = 60

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections.verdict import detectable_text, effect_text, listed
+from lossbench.report.writing import formats
 from lossbench.statistics.effects import Effect
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 

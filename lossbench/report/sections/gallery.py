@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from lossbench.report.writing import formats
 from lossbench.report.evidence.material import Material
+from lossbench.report.writing import formats
 
 SHOWN = 6  # mistakes of a recipe
 LONGEST = 17  # characters of a class name under an image

@@ -6,10 +6,10 @@ import math
 import warnings
 from typing import Any
 
-from lossbench.report.writing import formats
-from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 
 LEAST_TRIALS = 6
 TOP = 0.25  # the share of trials whose reaching is explained

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lossbench.report.writing import formats
-from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 
 Score = Callable[[Material, str, str], float]
 

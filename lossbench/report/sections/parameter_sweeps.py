@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import QUALITY, Evidence, Figure, distance_figures, summary
-from lossbench.report.sections.findings import Finding, words
 from lossbench.report.evidence.material import Material
+from lossbench.report.sections.findings import Finding, words
 from lossbench.report.sections.verdict import detectable_text, effect_text, listed
+from lossbench.report.writing import formats
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 FEWEST = 3  # values that make a sweep

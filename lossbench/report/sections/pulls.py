@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lossbench.report.evidence.comparisons import QUALITY, Evidence, distance_figures
+from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.sections.findings import Finding, words
+from lossbench.report.sections.verdict import effect_text, listed
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence.comparisons import QUALITY, Evidence, distance_figures
-from lossbench.report.sections.findings import Finding, words
-from lossbench.report.evidence.material import PRIMARY, Material
-from lossbench.report.sections.verdict import effect_text, listed
 
 RATIO = next(figure.column for figure in distance_figures("sphere") if figure.column.endswith("intra_inter_ratio"))
 NOTES = (

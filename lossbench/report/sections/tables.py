@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from lossbench.report.evidence.comparisons import FOLD_ACCURACY, QUALITY, Evidence, Figure, distance_figures, summary
+from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
+from lossbench.report.sections.findings import verdict_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
-from lossbench.report.evidence.comparisons import FOLD_ACCURACY, QUALITY, Evidence, Figure, distance_figures, summary
-from lossbench.report.sections.findings import verdict_cell
-from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 ARROWS = {1: "↑", -1: "↓", 0: ""}

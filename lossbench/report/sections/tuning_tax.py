@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from lossbench.statistics.aggregates import expected_best, trials_to_reach
-from lossbench.report.writing import formats
-from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
+from lossbench.report.writing import formats
+from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.statistics.aggregates import expected_best, trials_to_reach
 from lossbench.statistics.effects import FloatArray, mean_interval, paired_effect
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from lossbench.report.writing import formats
 from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.writing import formats
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lossbench.report.writing.cells import Table
-from lossbench.report.sections.claim_answers import sentence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.drawing.figures import Picture
+from lossbench.report.sections.claim_answers import sentence
 from lossbench.report.sections.findings import Finding
+from lossbench.report.writing.cells import Table
 
 _ESCAPES = str.maketrans(
     {

@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lossbench.report.sections.claim_answers import sentence, summary
 from lossbench.report.document import Document
+from lossbench.report.sections.claim_answers import sentence, summary
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = (

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from lossbench import __version__
-from lossbench.statistics.aggregates import Aggregate
-from lossbench.specification.claims import STEP_RELATIVE, STEP_S
-from lossbench.report.evidence import derived
-from lossbench.report.sections import tuning_tax
-from lossbench.report.sections.claim_answers import Answer, sentence
 from lossbench.report.document import Document, TaskReport
+from lossbench.report.evidence import derived
 from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
-from lossbench.report.sections.importance import importances
 from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
+from lossbench.report.sections import tuning_tax
+from lossbench.report.sections.claim_answers import Answer, sentence
+from lossbench.report.sections.importance import importances
+from lossbench.specification.claims import STEP_RELATIVE, STEP_S
+from lossbench.statistics.aggregates import Aggregate
 from lossbench.statistics.effects import mean_interval
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
