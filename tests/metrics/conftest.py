@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-GOLDEN = Path(os.environ.get("LOSSBENCH_GOLDEN", Path(__file__).parents[2].parent / "shared/golden/metrics.json"))
+from golden_cases import GOLDEN
 
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, Any]:
-    if not GOLDEN.is_file():
-        pytest.skip(f"no golden values at {GOLDEN}; set LOSSBENCH_GOLDEN")
     case = json.loads(GOLDEN.read_text())[0]  # the cases differ in their centers only
     case["embeddings"], case["labels"] = np.array(case["embeddings"]), np.array(case["labels"])
     return case

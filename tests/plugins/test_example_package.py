@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXPERIMENT = """
 name = "shapes"
 tasks = [{ dataset = "shapes", protocol = "closed-set" }]

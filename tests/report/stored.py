@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.specification.claims import register
 from lossbench.specification.spec import SCHEMA, Claim
 from lossbench.store import Store
+from lossbench.sweep.registration import register
 
 TASK = "toy/closed-set"
 EPOCHS = 3

@@ -16,7 +16,7 @@ from lossbench import load_results
 from lossbench.specification.spec import SpecError, Training, from_json, to_json
 from lossbench.sweep import ranks as rank_module
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def torchrun(count: int, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from lossbench.run import evaluation
 from lossbench.run.execution import execute, task_data
 from lossbench.specification.spec import SpecError, Task
 
-sys.path.insert(0, str(Path(__file__).parent / "datasets"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 import dataset_files
 
 LFW = 'tasks=[{dataset="lfw", protocol="verification", folds=2}]'

@@ -51,8 +51,8 @@ def edit(path, old, new):
         ("losses/builtin.py", 'space={"alpha": Float(0.01, 1.0', 'space={"alpha": Float(0.02, 1.0', set()),
         ("losses/center.py", "Half the mean squared distance", "Half the mean of squared distances", set()),
         ("backbones/convnet.py", "CHANNELS = (16, 32, 32)", "CHANNELS = (16, 32, 64)", {"center", "triplet"}),
-        ("training.py", "sub_(127.5)", "sub_(128.0)", {"center", "triplet"}),
-        ("report/formats.py", "from __future__", "X = 1\nfrom __future__", set()),
+        ("run/training.py", "sub_(127.5)", "sub_(128.0)", {"center", "triplet"}),
+        ("report/writing/formats.py", "from __future__", "X = 1\nfrom __future__", set()),
     ],
 )
 def test_an_edit_changes_the_digest_of_the_runs_that_execute_it(package, file, old, new, touched):
