@@ -253,8 +253,11 @@ class RunSpec:
     Attributes:
         terms: the losses; none for a baseline, which is not trained.
         sampler: `uniform` or `balanced` batches.
-        final: whether test is embedded and scored, and network and embeddings are kept.
+        final: whether test is embedded and scored.
         fold: the fold of the task's data set; None: the split without folds.
+        deal: seed by which training and validation samples were dealt; None: the split as published or fixed.
+        whole: whether a final run measures everything and keeps network and embeddings, or only what verdicts need.
+        audit: whether test is scored after every epoch too, for the section on bad practice.
         plugin_files: where the plugin files of `provenance` lie; not part of the identity.
     """
 
@@ -269,6 +272,9 @@ class RunSpec:
     final: bool
     provenance: Provenance
     fold: int | None = None
+    deal: int | None = None
+    whole: bool = True
+    audit: bool = True
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
 
     @property
