@@ -372,7 +372,7 @@ def _costs(model: Model, clock: Clock, history: History) -> dict[str, float]:
 
 def _with_label_noise(data: TaskData, spec: RunSpec) -> TaskData:
     """Training and validation with a share of wrong labels, drawn from the seed's own stream."""
-    share = spec.label_noise
+    share = spec.training.label_noise if spec.task.label_noise is None else spec.task.label_noise
     if not share:
         return data
     rng = np.random.default_rng(stream_seed(spec.seed, "label_noise"))
