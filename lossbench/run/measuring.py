@@ -22,8 +22,9 @@ from torch import Tensor
 
 from lossbench.plugins import registry
 from lossbench.plugins.registry import Problem
+from lossbench.run.data import TaskData, task_data
 from lossbench.run.device import environment, set_up
-from lossbench.run.execution import TaskData, build, task_data
+from lossbench.run.execution import build
 from lossbench.run.sampling import balanced_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, autocast, combine, make_optimizer, to_input

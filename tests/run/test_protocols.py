@@ -17,7 +17,8 @@ from lossbench.report.evidence.material import gather
 from lossbench.report.sections.tables import folds as folds_table
 from lossbench.report.sections.tables import quality
 from lossbench.run import evaluation
-from lossbench.run.execution import execute, task_data
+from lossbench.run.data import task_data
+from lossbench.run.execution import execute
 from lossbench.specification.spec import SpecError, Task
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
