@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lossbench import datasets
 from lossbench.datasets import splits
-from lossbench.datasets.dataset import Pairs
+from lossbench.datasets.dataset import Dataset, Pairs
 from lossbench.datasets.loading import UnreadableFiles
-from lossbench.datasets.subset import training_samples
+from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.run.evaluation import PairRows
 from lossbench.run.seeding import stream_seed
 from lossbench.specification.spec import RunSpec, Task
@@ -46,24 +46,33 @@ class TaskData:
 
 
 @lru_cache(maxsize=2)
-def task_data(task: Task, input_size: int | None, device: str, fold: int | None) -> TaskData:
-    """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
+def source(dataset: str, input_size: int | None) -> Dataset:
+    """A data set, loaded once a worker: its deals are indices into it."""
     with warnings.catch_warnings():  # whoever planned the run was told
         warnings.simplefilter("ignore", UnreadableFiles)
-        source = datasets.load(task.dataset, input_size)
-    parts = splits.split(source, task.protocol, fold=fold)
-    train_index = training_samples(source, parts, task.train_classes)
-    train_classes = np.unique(source.labels[train_index])
+        return datasets.load(dataset, input_size)
+
+
+@lru_cache(maxsize=2)
+def task_data(
+    task: Task, input_size: int | None, device: str, fold: int | None = None, deal: int | None = None
+) -> TaskData:
+    """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
+    data = source(task.dataset, input_size)
+    parts = splits.split(data, task.protocol, fold=fold, deal=deal)
+    train_index = training_samples(data, parts, task.train_classes, deal)
+    val_index = validation_samples(data, parts, task.val_classes, deal)
+    train_classes = np.unique(data.labels[train_index])
     closed = task.protocol == "closed-set"
 
     def tensors(index: np.ndarray, classes: np.ndarray) -> Split:
-        images = torch.from_numpy(np.ascontiguousarray(source.images[index]))
+        images = torch.from_numpy(np.ascontiguousarray(data.images[index]))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        labels = torch.from_numpy(np.searchsorted(classes, source.labels[index]))
+        labels = torch.from_numpy(np.searchsorted(classes, data.labels[index]))
         return Split(images=images.contiguous().to(device), labels=labels.to(device))
 
     def classes_of(index: np.ndarray) -> np.ndarray:
-        return train_classes if closed else np.unique(source.labels[index])
+        return train_classes if closed else np.unique(data.labels[index])
 
     def rows_of(pairs: Pairs, samples: np.ndarray) -> PairRows:
         first, second = (torch.from_numpy(rows).to(device) for rows in pairs.within(samples))
@@ -74,11 +83,11 @@ def task_data(task: Task, input_size: int | None, device: str, fold: int | None)
         pairs = rows_of(parts.val_pairs, parts.val), rows_of(parts.test_pairs, parts.test)
     return TaskData(
         train=tensors(train_index, train_classes),
-        val=tensors(parts.val, classes_of(parts.val)),
+        val=tensors(val_index, classes_of(val_index)),
         test=tensors(parts.test, classes_of(parts.test)),
         num_classes=len(train_classes),
-        test_names=tuple(source.class_names[label] for label in classes_of(parts.test)),
-        checksum=source.checksum,
+        test_names=tuple(data.class_names[label] for label in classes_of(parts.test)),
+        checksum=data.checksum,
         pairs=pairs,
     )
 

@@ -98,7 +98,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
 def _run(spec: RunSpec) -> RunResult:
     registry.load_files(spec.plugin_files)
     size = spec.task.input_size or spec.training.input_size
-    data = task_data(spec.task, size, spec.training.device, spec.fold)
+    data = task_data(spec.task, size, spec.training.device, spec.fold, spec.deal)
     if data.checksum != spec.provenance.data:
         raise PluginError(f"data of {spec.task.key} changed while the experiment ran; start it again")
     data = with_label_noise(data, spec)

@@ -86,7 +86,8 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     first = next(iter(specs.values()))
     set_up(first.training.device)
     registry.load_files(first.plugin_files)
-    data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device, first.fold)
+    size = first.task.input_size or first.training.input_size
+    data = task_data(first.task, size, first.training.device, first.fold, first.deal)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
     order = random.Random(0)

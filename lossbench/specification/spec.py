@@ -38,15 +38,17 @@ class Task(Table):
     """A data set under a protocol.
 
     Attributes:
-        train_classes: train on this many of the training classes only (the same for every run).
+        train_classes: train on this many of the training classes only (the same for every run of a study).
+        val_classes: validate on this many of the validation classes only, where these are classes of their own.
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
-        folds: final runs are made on each of the first so many folds; tuning uses the split without a fold.
+        folds: of a pairs file: final runs are made on each of the first so many; tuning uses the split without a fold.
     """
 
     dataset: Name
     protocol: Name
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
+    val_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
     folds: Annotated[Whole, Field(ge=1)] | None = None
