@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Choice, Float, Plugin, Range
+from lossbench.plugins import Choice, Float, Plugin, Range, registry
 
 PAGE = Path(__file__).with_name("losses.md")
 FAMILIES = {

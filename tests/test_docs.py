@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lossbench.cli import main
-from lossbench.plugins import registry
+from lossbench.plugins import KINDS, registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "reports" / "README.md"])
@@ -53,7 +53,7 @@ def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plugin = next(text for text in blocks(page, "python") if "@loss(" in text)
     (tmp_path / "circle.py").write_text(plugin, encoding="utf-8")
-    for kind in registry.KINDS:
+    for kind in KINDS:
         registry.names(kind)  # loads what is built in
     builtin = {key: found for key, found in registry._plugins.items() if found.builtin}
     monkeypatch.setattr(registry, "_plugins", builtin)  # another test may have loaded a plugin of that name

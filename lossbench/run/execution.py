@@ -19,8 +19,7 @@ from lossbench.datasets import splits
 from lossbench.datasets.dataset import Pairs
 from lossbench.datasets.loading import UnreadableFiles
 from lossbench.datasets.subset import training_samples
-from lossbench.plugins import registry
-from lossbench.plugins.registry import PluginError, Problem
+from lossbench.plugins import Kind, PluginError, Problem, registry
 from lossbench.run import device, evaluation, parallel
 from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.run.evaluation import PairRows
@@ -157,7 +156,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         image_shape=(channels, height, width),
     )
 
-    def make(kind: registry.Kind, name: str, params: dict[str, Any]) -> nn.Module:
+    def make(kind: Kind, name: str, params: dict[str, Any]) -> nn.Module:
         seed_globals(spec.seed, f"init.{name}")
         own = replace(problem, generator=stream(spec.seed, f"init.{name}"))
         module: nn.Module = registry.find(kind, name).build(own, **params)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from lossbench.plugins.registry import Plugin
+from lossbench.plugins import Plugin
 
 LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
 # The sources that every result depends on; orchestration and reporting are not among them.

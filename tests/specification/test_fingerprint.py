@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from lossbench.plugins import registry
+from lossbench.plugins import Plugin, registry
 from lossbench.specification import fingerprint
 from lossbench.specification.fingerprint import code_digest
 
@@ -23,7 +23,7 @@ def package(tmp_path, monkeypatch):
         plugins = [registry.find("loss", loss), registry.find("backbone", "convnet")]
         monkeypatch.setattr(fingerprint, "ROOT", root)
         moved = [
-            registry.Plugin(kind=p.kind, name=p.name, function=p.function, source="",
+            Plugin(kind=p.kind, name=p.name, function=p.function, source="",
                             file=root / p.file.relative_to(registry_root))
             for p in plugins
         ]  # fmt: skip
