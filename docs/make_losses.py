@@ -12,7 +12,7 @@ FAMILIES = {
     "builtin": "Losses written here, and those that every ablation compares",
     "centers": "Relatives of center loss, written here",
     "heads": "Heads and proxies",
-    "pairs": "Pairs and tuples",
+    "pairwise": "Pairs and tuples",
     "rankings": "Rankings",
 }
 BEFORE = """# Losses

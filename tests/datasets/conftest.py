@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import dataset_files
 import pytest
 
 from lossbench.datasets import Dataset, load
-
-sys.path.insert(0, str(Path(__file__).parent))  # for dataset_files, under either of pytest's import modes
-import dataset_files
 
 
 @pytest.fixture(autouse=True)

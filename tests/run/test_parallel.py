@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from rank_probe import RECIPES, probe
+from run.rank_probe import RECIPES, probe
 
 from experiments import ABLATION, TINY, run_spec
 from lossbench import load_results
@@ -36,7 +36,7 @@ def alone():
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    done = torchrun(2, HERE / "rank_probe.py", folder)
+    done = torchrun(2, HERE / "run" / "rank_probe.py", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
+import dataset_files
 import numpy as np
 import pytest
 import torch
@@ -19,9 +19,6 @@ from lossbench.report.sections.tables import quality
 from lossbench.run import evaluation
 from lossbench.run.execution import execute, task_data
 from lossbench.specification.spec import SpecError, Task
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
-import dataset_files
 
 LFW = 'tasks=[{dataset="lfw", protocol="verification", folds=2}]'
 ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1", "training.batch_size=16")

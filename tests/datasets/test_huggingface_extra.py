@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ def test_data_sets_of_hugging_face_where_the_extra_is_installed(tmp_path):
     if installed.returncode:
         pytest.skip(f"datasets cannot be installed: {installed.stderr.strip().splitlines()[-1]}")
     assert not list(tmp_path.glob("fresh/lib/python*/site-packages/torch"))
-    tests = str(ROOT / "tests" / "datasets" / "test_dataset_huggingface.py")
+    tests = str(ROOT / "tests" / "datasets" / "test_huggingface.py")
     result = subprocess.run(
         [python, "-m", "pytest", "-q", "-rs", tests],
         cwd=ROOT,
