@@ -12,7 +12,7 @@ import numpy as np
 from lossbench import datasets
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DataError
-from lossbench.datasets.subset import training_samples
+from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.plugins import Plugin, PluginError, registry
 from lossbench.specification import claims
 from lossbench.specification.fingerprint import code_digest, library_versions
@@ -232,13 +232,16 @@ def _check_task(task: Task, training: Training) -> tuple[str, int, tuple[int, in
         ValueError: unknown data set or protocol, missing data, or an impossible split.
     """
     source = datasets.load(task.dataset, task.input_size or training.input_size)
+    if task.val_classes is not None and task.protocol != "open-set":
+        raise DataError(f"val_classes: {task.protocol} has no validation classes to choose among; leave it away")
     sizes = []
     for fold in (None, *task.final_folds):
         parts = splits.split(source, task.protocol, fold=fold)
         sizes.append(len(training_samples(source, parts, task.train_classes)))
+        val = validation_samples(source, parts, task.val_classes)
         if fold in task.final_folds and not len(parts.test):
             raise DataError(
                 f"{task.dataset}: {task.protocol} without folds is for development and has no test; "
                 "say how many folds to test on, such as folds = 2"
             )
-    return source.checksum, min(sizes), (len(parts.val), len(parts.test)), int(np.prod(source.images.shape[1:]))
+    return source.checksum, min(sizes), (len(val), len(parts.test)), int(np.prod(source.images.shape[1:]))

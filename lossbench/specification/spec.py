@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
@@ -38,15 +38,17 @@ class Task(Table):
     """A data set under a protocol.
 
     Attributes:
-        train_classes: train on this many of the training classes only (the same for every run).
+        train_classes: train on this many of the training classes only (the same for every run of a study).
+        val_classes: validate on this many of the validation classes only, where these are classes of their own.
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
-        folds: final runs are made on each of the first so many folds; tuning uses the split without a fold.
+        folds: of a pairs file: final runs are made on each of the first so many; tuning uses the split without a fold.
     """
 
     dataset: Name
     protocol: Name
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
+    val_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
     folds: Annotated[Whole, Field(ge=1)] | None = None
@@ -277,14 +279,9 @@ class RunSpec:
     audit: bool = True
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
 
-    @property
-    def label_noise(self) -> float:
-        """The share of wrong labels in training and validation: the task's own, else the experiment's."""
-        return self.training.label_noise if self.task.label_noise is None else self.task.label_noise
-
     @cached_property
     def key(self) -> str:
-        """Hash of everything but the provenance: two runs of one key differ in code, data or libraries only."""
+        """Hash of settings and data: two runs of one key differ in code, plugins or libraries only."""
         return _digest(self._identity())
 
     @cached_property
@@ -293,14 +290,25 @@ class RunSpec:
         return _digest({**self._identity(), "provenance": self.provenance})
 
     def _identity(self) -> dict[str, Any]:
-        content = _as_dict(self)
-        del content["provenance"], content["plugin_files"]
-        content["task"] = _fields(self.task, "folds")  # how many others there are is not part of a fold
-        content["training"] = training = _fields(self.training, "time_limit_s")
+        """What differs from its default, so that a setting that comes later leaves every stored run what it is.
+
+        A changed default would give other runs the identity of stored ones: it needs a key of another name.
+        """
+        content = {name: value for name, value in _as_dict(self).items() if value != _DEFAULTS.get(name, _REQUIRED)}
+        for name in ("provenance", "plugin_files") if self.final else ("provenance", "plugin_files", "whole", "audit"):
+            content.pop(name, None)
+        task = _settings(self.task, "folds")  # how many others there are is not part of a fold
+        # What follows the colon of `folder:PATH` says where data lie; the checksum says what they are.
+        content["task"] = {**task, "dataset": self.task.dataset.partition(":")[0]}
+        content["training"] = training = _settings(self.training, "time_limit_s")
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
-            content["training"] = {name: training[name] for name in ("input_size", "device", "processes")}
-            content["training"]["label_noise"] = self.label_noise  # which validation knows too
-        return content
+            content["training"] = {name: training[name] for name in UNTRAINED if name in training}
+        return {**content, "data": self.provenance.data}
+
+
+_REQUIRED = object()  # equal to no value
+_DEFAULTS = {each.name: each.default for each in fields(RunSpec) if each.default is not MISSING}
+UNTRAINED = ("input_size", "device", "processes", "label_noise")  # what a network that is not trained depends on
 
 
 def to_json(spec: RunSpec) -> dict[str, Any]:
@@ -312,8 +320,14 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)  # thousands of runs share a task and its training
-def _fields(table: Task | Training, *left_out: str) -> dict[str, Any]:
-    return table.model_dump(exclude=set(left_out))
+def _fields(table: Task | Training) -> dict[str, Any]:
+    return table.model_dump()
+
+
+@lru_cache(maxsize=64)
+def _settings(table: Task | Training, *left_out: str) -> dict[str, Any]:
+    """The values that differ from their defaults."""
+    return table.model_dump(exclude=set(left_out), exclude_defaults=True)
 
 
 def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from experiments import run_spec
 from lossbench import metrics
 from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
 from lossbench.run.clock import make_clock
-from lossbench.run.execution import build, execute, task_data
+from lossbench.run.data import task_data
+from lossbench.run.execution import build, execute
 from lossbench.run.measuring import measure_steps
 from lossbench.run.training import History, train
 

@@ -15,7 +15,8 @@ from experiments import DIGITS_OPEN, run_spec, tiny_plan
 from lossbench import datasets
 from lossbench.plugins import registry
 from lossbench.run.clock import Clock
-from lossbench.run.execution import build, execute, task_data
+from lossbench.run.data import task_data
+from lossbench.run.execution import build, execute
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
