@@ -21,14 +21,21 @@ from lossbench.report.evidence.material import Material
 from lossbench.report.sections import (
     claim_answers,
     costs,
+    distances,
+    effects,
     equal_time,
+    folds,
     gallery,
     importance,
     malpractice,
     parameter_sweeps,
     protocol,
     pulls,
-    tables,
+    quality,
+    ranking,
+    runs,
+    seeds,
+    tuned,
     tuning_tax,
 )
 from lossbench.report.sections.findings import Finding, findings, scope
@@ -37,22 +44,22 @@ from lossbench.report.writing.cells import Table
 
 Maker = Callable[[Evidence, str], Table | None]
 TABLES: Mapping[str, Maker] = {
-    "ranking": tables.ranking,
-    "effects": tables.effects,
-    "quality": tables.quality,
-    "distances_sphere": lambda evidence, task: tables.distances(evidence, task, "sphere"),
-    "distances_raw": lambda evidence, task: tables.distances(evidence, task, "euclidean"),
+    "ranking": ranking.table,
+    "effects": effects.table,
+    "quality": quality.table,
+    "distances_sphere": lambda evidence, task: distances.table(evidence, task, "sphere"),
+    "distances_raw": lambda evidence, task: distances.table(evidence, task, "euclidean"),
     "steps": costs.steps,
     "cost": costs.runs,
     "equal_time": equal_time.table,
-    "tuned": tables.tuned,
+    "tuned": tuned.table,
     "tuning_tax": tuning_tax.tax,
     "pulls": pulls.table,
     "importances": importance.table,
     "malpractice": malpractice.table,
-    "seeds": tables.seeds,
-    "folds": tables.folds,
-    "runs": tables.every_run,
+    "seeds": seeds.table,
+    "folds": folds.table,
+    "runs": runs.table,
 }
 
 

@@ -14,8 +14,7 @@ from experiments import DIGITS_OPEN, sweep, tiny_plan
 from lossbench import metrics, report
 from lossbench.report.evidence.comparisons import PRIMARY, Evidence
 from lossbench.report.evidence.material import gather
-from lossbench.report.sections.tables import folds as folds_table
-from lossbench.report.sections.tables import quality
+from lossbench.report.sections import folds, quality
 from lossbench.run import evaluation
 from lossbench.run.execution import execute, task_data
 from lossbench.specification.spec import SpecError, Task
@@ -120,7 +119,7 @@ def test_every_seed_runs_every_fold_and_scores_their_mean(tmp_path):
     assert material.values(task, "softmax", PRIMARY)[1] == pytest.approx(
         finals.loc[finals["seed"] == 1, PRIMARY].mean()
     )
-    shown = folds_table(Evidence(material), task)
+    shown = folds.table(Evidence(material), task)
     means = [finals.loc[finals["fold"] == fold, PRIMARY].mean() for fold in range(3)]
     row = next(row for row in shown.rows if row.cells[0].text == "softmax")
     assert [cell.value for cell in row.cells[1:4]] == pytest.approx(means)
@@ -168,7 +167,9 @@ def test_folds_that_cannot_be(faces, task, message):
 
 def test_the_quality_table_shows_what_a_task_has_and_nothing_else(tmp_path):
     sweep(tiny_plan(DIGITS_OPEN, 'recipes=["softmax"]', "budget.trials=1"), tmp_path)
-    labels = [column.header for column in quality(Evidence(gather("ablation", tmp_path)), "digits/open-set").columns]
+    labels = [
+        column.header for column in quality.table(Evidence(gather("ablation", tmp_path)), "digits/open-set").columns
+    ]
     assert any("ROC AUC" in label for label in labels)
     assert not any("head accuracy" in label or "fold accuracy" in label for label in labels)
 

@@ -16,7 +16,7 @@ from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import costs, equal_time, tuning_tax
-from lossbench.report.sections.tables import by_mean
+from lossbench.report.sections.recipe_rows import by_mean
 from lossbench.statistics.effects import mean_interval
 
 # Figures with one line, panel or label a recipe.
