@@ -73,6 +73,7 @@ def fill(
     baselines: tuple[str, ...] = ("untrained", "pixels"),
     claims: Sequence[Claim] = (),
     post_hoc: bool = False,
+    loss: dict[str, list[float]] | None = None,
 ) -> Path:
     """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` at seed i + 1; return `root`."""
     store = Store(root)
@@ -104,6 +105,8 @@ def fill(
                 return
             state = (status or {}).get((recipe, seed), "ok") if role == "final" else "ok"
             record = _record(run_id, role, state, score, recipe, seed)
+            if recipe in (loss or {}) and state != "failed" and role != "baseline":
+                record["curves"]["loss"] = [None, *(loss or {})[recipe]]
             other = (raw or {}).get(recipe)
             if role == "final" and state != "failed":
                 record["metrics"]["test"]["euclidean.map_at_r"] = other[seed - 1] if other else score

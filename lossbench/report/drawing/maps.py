@@ -242,5 +242,5 @@ def _draw(axes: Any, item: EmbeddingMap) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(True)
-    axes.set_title(f"{item.recipe}\n", fontsize=8)
+    axes.set_title(f"{formats.shortened(item.recipe)}\n", fontsize=8)
     axes.text(0, 1.02, subtitle(item), transform=axes.transAxes, fontsize=6.3, color=FAINT, va="bottom")

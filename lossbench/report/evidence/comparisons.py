@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +58,7 @@ DISTANCES = (
     ("effective_rank", "effective rank", 0),
     ("rho", "ρ", 0),
 )
+BOUNDED = frozenset(figure.column.partition(".")[2] for figure in QUALITY)  # shares, of whichever split
 COMPACTNESS = ("intra_inter_ratio", "scatter_ratio")
 SPACES = ("sphere", "euclidean")
 
@@ -120,4 +121,11 @@ class Evidence:
 def summary(material: Material, task: str, recipe: str, column: str, role: str | None = None) -> MeanInterval:
     """Mean over seeds with its t interval; scalars in arrays of no axis."""
     values = np.array(list(material.values(task, recipe, column, role).values()), dtype=float)
-    return mean_interval(values if values.size else np.array([np.nan]))
+    return within_bounds(column, mean_interval(values if values.size else np.array([np.nan])))
+
+
+def within_bounds(column: str, found: MeanInterval) -> MeanInterval:
+    """The interval without what lies outside [0, 1], where a figure of quality cannot be."""
+    if column.partition(".")[2] not in BOUNDED:
+        return found
+    return replace(found, low=np.clip(found.low, 0.0, 1.0), high=np.clip(found.high, 0.0, 1.0))

@@ -68,6 +68,8 @@ def _lines(document: Document) -> Iterator[str]:
     yield f"Experiment **{escape(document.name)}**. Every statement holds {document.scope}.\n"
     if document.state:
         yield f"> {escape(document.state)}\n"
+    for missing in document.left_out:
+        yield f"> {escape(missing.sentence)}\n"
     for item in document.tasks:
         yield from _answer(item)
     yield from _claims(document)

@@ -11,7 +11,15 @@ import numpy as np
 from lossbench import __version__
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.evidence import derived
-from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
+from lossbench.report.evidence.comparisons import (
+    EQUIVALENCE,
+    QUALITY,
+    SPACES,
+    Evidence,
+    Figure,
+    distance_figures,
+    within_bounds,
+)
 from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
@@ -89,8 +97,9 @@ def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
         if not len(material.rows(task, name, role)):
             continue
         of_seeds = [list(material.values(task, name, column, role).values()) for column in columns]
-        found = mean_interval(np.array(of_seeds, dtype=float).T, axis=0)
+        everything = mean_interval(np.array(of_seeds, dtype=float).T, axis=0)
         for index, column in enumerate(columns):
+            found = within_bounds(column, everything)
             if found.n[index]:
                 yield {
                     "recipe": name,
@@ -248,4 +257,4 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) or value is None:
         return value
     number = float(value) if isinstance(value, (float, int, np.floating, np.integer)) else math.nan
-    return number if math.isfinite(number) else None
+    return number + 0.0 if math.isfinite(number) else None  # minus zero is zero
