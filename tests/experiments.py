@@ -22,6 +22,7 @@ TINY = (
     "budget.trials=2",
     "budget.candidates=1",
     "budget.candidate_seeds=1",
+    "budget.seeds=2",
     "budget.longer=0",
     "embedding_dim=4",
 )
