@@ -6,7 +6,6 @@ import gzip
 import io
 import pickle
 import struct
-import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from lossbench.datasets.loading import WITH_PATH
@@ -190,8 +188,8 @@ def write_rows(folder: Path, classes: int = 10, count: int = 10) -> None:
 
 def rows(count: int, classes: Sequence[str], *, shape: tuple[int, ...] = (12, 12), first: int = 0):
     """A table of Hugging Face: a picture and a class in each row, classes in turn."""
-    pytest.importorskip("datasets.arrow_dataset", reason="needs pip install 'lossbench[huggingface]'")
-    datasets = sys.modules["datasets"]  # imported by name, it may be the folder of these tests
+    import datasets
+
     features = datasets.Features({"img": datasets.Image(), "kind": datasets.ClassLabel(names=list(classes))})
     pictures = [Image.fromarray(noise(first + row, *shape)) for row in range(count)]
     labels = [row % len(classes) for row in range(count)]
