@@ -129,6 +129,7 @@ def faulty(tmp_path_factory):
     return folder, done, load_results(folder / "runs").set_index("recipe")
 
 
+@pytest.mark.xdist_group("faulty")  # one worker makes the fixture for all
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["exits", "is-killed", "allocates", "raises", "hangs"])
 def test_a_faulty_loss_costs_its_own_runs_only(faulty, fault):
@@ -140,6 +141,7 @@ def test_a_faulty_loss_costs_its_own_runs_only(faulty, fault):
         assert [part for part in FAULTS[fault][1] if part not in stored] == []
 
 
+@pytest.mark.xdist_group("faulty")  # one worker makes the fixture for all
 @pytest.mark.slow
 def test_a_loss_that_prints_megabytes_leaves_a_bounded_log(faulty):
     folder, done, table = faulty

@@ -104,6 +104,7 @@ def test_stored_pair_figures_follow_from_the_stored_embeddings(faces):
 # folds
 
 
+@pytest.mark.slow
 def test_every_seed_runs_every_fold_and_scores_their_mean(tmp_path):
     plan = tiny_plan(DIGITS_OPEN.replace("}", ", folds=3}"), 'recipes=["softmax"]')
     store, progress = sweep(plan, tmp_path)
