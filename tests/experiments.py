@@ -18,6 +18,7 @@ DIGITS_OPEN = 'tasks=[{dataset="digits", protocol="open-set"}]'
 TINY = (
     DIGITS,
     "training.epochs=2",
+    "training.schedule=constant",
     "budget.studies=1",
     "budget.trials=2",
     "budget.candidates=1",

@@ -55,7 +55,7 @@ def test_a_claim_may_name_recipes_and_tasks_that_are_not_listed() -> None:
 
 def test_the_shipped_claims_are_valid_and_name_their_source() -> None:
     found = tiny_plan().experiment.claims
-    assert len({each.text for each in found}) == 5
+    assert len({each.text for each in found}) == 4
     assert all("Wen et al. 2016" in each.source for each in found)
 
 
