@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import Budget
+from lossbench.statistics.looks import looks_until, next_look
+from lossbench.statistics.racing import LEAST_STUDIES, clearly_beaten, undecided_at_top
 from lossbench.statistics.verdicts import compare_all
 
-LOOKS = (7, 9, 12, 18, 24, 36, 48, 72, 96)
 EQUIVALENCE = 0.005
 PRIMARY = "sphere.map_at_r"
-
-RACED_FROM = 2  # studies before any recipe may leave
-Scores = Mapping[str, Mapping[int, float]]  # recipe to study to score
 
 
 class Race:
@@ -39,47 +36,34 @@ class Race:
 
     def decide(self) -> None:
         """All studies that have begun are there: who leaves, and until where to go on."""
-        if self._budget.racing and self.begun >= RACED_FROM:
-            self.dropped |= dict.fromkeys(leaving(self._in_race()), self.begun)
-        looked = self.begun in LOOKS and self.begun >= self._budget.studies.least
-        if not (looked and top_is_decided(self._in_race())):
+        if self._budget.racing and self.begun >= LEAST_STUDIES:
+            self.dropped |= dict.fromkeys(clearly_beaten(self._in_race()), self.begun)
+        looked = self.begun >= self._budget.studies.least and any(
+            look.studies == self.begun for look in looks_until(self.begun)
+        )
+        if not (looked and self._top_is_decided()):
             self.until = self._next_stop()
 
-    def _in_race(self) -> Scores:
-        """Scores of the recipes that have not left, in the order of the studies."""
-        names = [recipe.name for recipe in self._recipes if recipe.name not in self.dropped]
-        studies = sorted(self.scores)
-        return {name: {study: self.scores[study][name] for study in studies} for name in names}
+    def _top_is_decided(self) -> bool:
+        """Whether every two recipes at the top are told apart or shown to be equivalent."""
+        scores = {recipe.name: self._scores_of(recipe.name) for recipe in self._recipes}
+        comparison = compare_all(scores, equivalence=EQUIVALENCE, dropped=self.dropped)
+        return not undecided_at_top(comparison)
+
+    def _in_race(self) -> dict[str, dict[int, float]]:
+        """Scores of the recipes that have not left."""
+        return {
+            recipe.name: self._scores_of(recipe.name) for recipe in self._recipes if recipe.name not in self.dropped
+        }
+
+    def _scores_of(self, recipe: str) -> dict[int, float]:
+        """Study to score, in the order of the studies."""
+        return {study: found[recipe] for study, found in sorted(self.scores.items()) if recipe in found}
 
     def _next_stop(self) -> int:
         """After how many studies something is decided next: who leaves a race, or at a look, whether to go on."""
         least, most = self._budget.studies.least, self._budget.studies.most
-        later = [look for look in LOOKS if look > self.begun and look >= least]
-        stop = min([*later, most]) if least < most else most
-        race = max(RACED_FROM, self.begun + 1)
-        return min(stop, race) if self._budget.racing and stop > self.begun else stop
-
-
-def top_is_decided(scores: Scores) -> bool:
-    """Whether every pair within the leading group is decided: better, worse or equivalent."""
-    comparison = compare_all(scores, equivalence=EQUIVALENCE)
-    top = set(comparison.top_group)
-    return all(
-        pair.verdict in ("better", "worse", "equivalent") for pair in comparison.pairs if {pair.a, pair.b} <= top
-    )
-
-
-def leaving(scores: Scores) -> list[str]:
-    """The recipes that leave a race: whose best study so far lies below the worst one of the highest mean, by more than
-    the region of equivalence. Nothing is said of them by that: a recipe that left is dropped, not tested.
-    """
-    values = {
-        recipe: [-math.inf if math.isnan(score) else score for score in found.values()]
-        for recipe, found in scores.items()
-        if found
-    }
-    if not values:
-        return []
-    leader = max(values, key=lambda recipe: (math.fsum(values[recipe]) / len(values[recipe]), recipe))
-    bar = min(values[leader]) - EQUIVALENCE
-    return sorted(recipe for recipe, found in values.items() if max(found) < bar)
+        stop = min(next_look(max(self.begun, least - 1)), most) if least < most else most
+        if self._budget.racing and stop > self.begun:
+            return min(stop, max(LEAST_STUDIES, self.begun + 1))
+        return stop

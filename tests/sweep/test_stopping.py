@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
-import pytest
-
 from experiments import tiny_plan
-from lossbench.sweep.stopping import LOOKS, Race, leaving, top_is_decided
+from lossbench.statistics.looks import FIRST_LOOK
+from lossbench.sweep.stopping import Race
 
 NAMES = ("softmax", "contrastive", "triplet")
 
@@ -43,7 +40,7 @@ def test_a_number_of_studies_is_that_many():
 
 
 def test_several_stop_at_the_first_look_that_decides_the_top():
-    assert go_on(race("budget.studies={least=6, most=24}"), CLEAR) == [LOOKS[0]]
+    assert go_on(race("budget.studies={least=6, most=24}"), CLEAR) == [FIRST_LOOK]
     assert go_on(race("budget.studies={least=8, most=24}"), CLEAR) == [9]
 
 
@@ -63,22 +60,3 @@ def test_without_racing_nobody_leaves():
     racing = race("budget.studies=4")
     go_on(racing, CLEAR)
     assert racing.dropped == {}
-
-
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ({"a": {1: 0.7, 2: 0.6}, "b": {1: 0.58, 2: 0.59}}, ["b"]),
-        ({"a": {1: 0.7, 2: 0.6}, "b": {1: 0.597, 2: 0.5}}, []),  # within the region of equivalence of a's worst
-        ({"a": {1: 0.7, 2: 0.6}, "b": {1: 0.65, 2: 0.1}}, []),
-        ({"a": {1: 0.7, 2: 0.7}, "b": {1: math.nan, 2: math.nan}}, ["b"]),
-        ({}, []),
-    ],
-)
-def test_who_leaves_lies_below_the_leader_in_every_study(scores, expected):
-    assert leaving(scores) == expected
-
-
-def test_a_top_of_one_or_of_equals_is_decided():
-    assert top_is_decided({name: {study: CLEAR[name](study) for study in range(1, 8)} for name in NAMES})
-    assert not top_is_decided({name: {study: OPEN[name](study) for study in range(1, 8)} for name in NAMES})

@@ -8,6 +8,7 @@ from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.sections.findings import verdict_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 
@@ -20,8 +21,8 @@ def table(evidence: Evidence, task: str) -> Table:
         Column("a − b", "MAP@R"),
         Column("95 % interval", "unadjusted"),
         Column("p", "t test"),
-        Column("p", "Holm"),
-        Column("p", "sign flip"),
+        Column("p", "adjusted"),
+        Column("p", "joint sign flip"),
         Column("verdict on a", numeric=False),
         Column("studies", "paired"),
         Column("detectable", "power 0.8"),
@@ -30,8 +31,8 @@ def table(evidence: Evidence, task: str) -> Table:
     ]
     pairs = _best_first(comparison) if comparison else []
     notes = (
-        "Detectable: the smallest difference that these seeds find with power 0.8 at Holm's strictest level. Needed: "
-        "seeds for an effect of the observed size, which is optimistic where the effect was picked for its size.",
+        "Detectable: the smallest difference that this many studies find with power 0.8 at the strictest level. "
+        "Needed: studies for an effect of the observed size, which is optimistic where the effect was picked for its size.",
     )
     return make_table(
         "effects",
@@ -46,8 +47,7 @@ def table(evidence: Evidence, task: str) -> Table:
 def _row(pair: PairVerdict) -> Row:
     effect = pair.effect
     verdict, mark = verdict_cell(pair)
-    flip = effect.p_sign_flip if effect.p_sign_flip is not None else math.nan
-    needed = pair.seeds_needed
+    needed = pair.studies_for_difference
     return Row(
         (
             Cell(pair.a),
@@ -55,15 +55,24 @@ def _row(pair: PairVerdict) -> Row:
             Cell(formats.signed(effect.mean), effect.mean, "strong"),
             Cell(formats.interval(effect.low, effect.high), effect.low),
             Cell(formats.p_value(effect.p), effect.p),
-            Cell(formats.p_value(pair.p_holm), pair.p_holm),
-            Cell(formats.p_value(flip), flip),
+            Cell(formats.p_value(pair.p_adjusted), pair.p_adjusted),
+            Cell(formats.p_value(pair.p_sign_flip), pair.p_sign_flip),
             Cell(verdict, mark=mark),
             Cell(str(effect.n), float(effect.n)),
-            Cell(formats.score(pair.min_detectable_holm), pair.min_detectable_holm),
-            Cell(formats.count(needed) if needed else formats.NONE, float(needed) if needed else math.nan),
+            Cell(formats.score(pair.smallest_found), pair.smallest_found),
+            Cell(_needed(needed), float(needed.most or math.inf) if needed else math.nan),
             Cell(pair.note),
         )
     )
+
+
+def _needed(needed: StudiesNeeded | None) -> str:
+    """`12 to 24`: the looks between which an answer is to be expected."""
+    if needed is None or needed.least is None:
+        return formats.NONE
+    if needed.least == needed.most:
+        return formats.count(needed.least)
+    return f"{formats.count(needed.least)} to {formats.count(needed.most) if needed.most else 'more'}"
 
 
 def _best_first(comparison: Comparison) -> list[PairVerdict]:

@@ -89,7 +89,7 @@ def _effect_cells(pair: PairVerdict | None) -> tuple[Cell, Cell, Cell]:
     return (
         Cell(formats.signed(effect.mean), effect.mean),
         Cell(formats.interval(effect.low, effect.high), effect.low),
-        Cell(formats.p_value(pair.p_holm), pair.p_holm),
+        Cell(formats.p_value(pair.p_adjusted), pair.p_adjusted),
     )
 
 
