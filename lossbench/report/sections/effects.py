@@ -32,7 +32,7 @@ def table(evidence: Evidence, task: str) -> Table:
     pairs = _best_first(comparison) if comparison else []
     notes = (
         "Detectable: the smallest difference that this many studies find with power 0.8 at the strictest level. "
-        "Needed: studies for an effect of the observed size, which is optimistic where the effect was picked for its size.",
+        "Needed: studies for an effect of the observed size, which is optimistic where it was picked for its size.",
     )
     return make_table(
         "effects",
