@@ -71,6 +71,13 @@ def split(data: Dataset, protocol: str, *, fold: int | None = None, deal: int | 
     return parts if deal is None else dealt(data, protocol, parts, deal)
 
 
+def folds(data: Dataset, protocol: str) -> int:
+    """How many folds a protocol tests on, one after the other; 0 where it has one test."""
+    if protocol != "verification" or data.class_part is None:
+        return 0
+    return int(data.class_part.max()) + 1
+
+
 def classes_of(data: Dataset, samples: Indices) -> Indices:
     """The classes of some samples, sorted, each once."""
     return np.unique(data.labels[samples])

@@ -15,7 +15,16 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from lossbench.plugins.mistakes import SpecError as SpecError
 from lossbench.plugins.mistakes import nearest as nearest
@@ -42,7 +51,8 @@ class Task(Table):
         val_classes: validate on this many of the validation classes only, where these are classes of their own.
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
-        folds: of a pairs file: final runs are made on each of the first so many; tuning uses the split without a fold.
+        splits: `dealt`: every study deals training and validation anew, as far as the protocol leaves them free;
+            `fixed`: all studies have the one split.
     """
 
     dataset: Name
@@ -51,12 +61,7 @@ class Task(Table):
     val_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
-    folds: Annotated[Whole, Field(ge=1)] | None = None
-
-    @property
-    def final_folds(self) -> tuple[int | None, ...]:
-        """The fold of each final run of a seed; None where the task has no folds."""
-        return (None,) if self.folds is None else tuple(range(self.folds))
+    splits: Literal["dealt", "fixed"] = "dealt"
 
     @property
     def key(self) -> str:
@@ -118,16 +123,55 @@ class Training(Table):
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 
 
+class Several(Table):
+    """Studies until the top is decided: at least `least`, at most `most`; looks are those of the fixed schedule."""
+
+    least: Annotated[Whole, Field(ge=1, le=10_000)]
+    most: Annotated[Whole, Field(ge=1, le=10_000)]
+
+    @field_validator("most")
+    @classmethod
+    def _not_fewer(cls, most: int, given: ValidationInfo) -> int:
+        if most < given.data.get("least", 1):
+            raise ValueError(f"{most} is fewer than the least, {given.data['least']}")
+        return most
+
+
+def _several(given: Any) -> Any:
+    """A number of studies is that many at least and at most."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        if given < 1:
+            raise ValueError(f"{given} is less than 1")
+        return {"least": given, "most": given}
+    if isinstance(given, (Mapping, Several)):
+        return given
+    raise ValueError(f"{given!r} is neither a whole number nor a table {{ least, most }}")
+
+
 class Budget(Table):
     """How much every recipe gets; the same for all.
 
     Attributes:
-        trials: Optuna trials for each recipe, task and study; trial 0 is the default parameters.
-        seeds: final runs for each recipe and task, with seeds that tuning never saw.
+        studies: repetitions of the whole task: a deal of the split, a search for every recipe, a choice, final runs.
+        trials: points that the search of a recipe tries in a study; trial 0 is the default parameters.
+        candidates: the highest trials that are tried again, beside the default, before one of them is chosen.
+        candidate_seeds: fresh runs of each candidate, which alone decide.
+        seeds: final runs of a recipe in a study.
+        longer: studies, from the first, whose chosen points are trained once more for twice the epochs.
+        racing: whether recipes that are clearly beaten leave (`lossbench.sweep.stopping`).
     """
 
-    trials: Annotated[Whole, Field(ge=1, le=10_000)] = 12
-    seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 8
+    studies: Annotated[Several, BeforeValidator(_several)] = Several(least=7, most=7)
+    trials: Annotated[Whole, Field(ge=1, le=10_000)] = 6
+    candidates: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    candidate_seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    longer: Annotated[Whole, Field(ge=0, le=10_000)] = 4
+    racing: bool = False
+
+    @field_serializer("studies")
+    def _as_written(self, studies: Several) -> Any:
+        return studies.least if studies.least == studies.most else studies.model_dump()
 
 
 def _two_sides(given: Any) -> Any:
@@ -189,6 +233,7 @@ class Experiment(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     question: str = ""
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0  # of all that is random: another one repeats the whole work
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     backbone: Name
     embedding_dim: Annotated[Whole, Field(ge=1, le=65536)] = 32
@@ -297,7 +342,7 @@ class RunSpec:
         content = {name: value for name, value in _as_dict(self).items() if value != _DEFAULTS.get(name, _REQUIRED)}
         for name in ("provenance", "plugin_files") if self.final else ("provenance", "plugin_files", "whole", "audit"):
             content.pop(name, None)
-        task = _settings(self.task, "folds")  # how many others there are is not part of a fold
+        task = _settings(self.task, "splits")  # the deal is what comes of it
         # What follows the colon of `folder:PATH` says where data lie; the checksum says what they are.
         content["task"] = {**task, "dataset": self.task.dataset.partition(":")[0]}
         content["training"] = training = _settings(self.training, "time_limit_s")

@@ -125,6 +125,6 @@ def test_the_defaults_are_part_of_every_stored_identity():
         "weight_decay": 0.0, "schedule": "constant", "label_noise": 0.0, "augment": "none", "input_size": None,
         "device": "cpu", "processes": 1, "precision": "float32", "time_limit_s": None,
     }  # fmt: skip
-    task = {"train_classes": None, "input_size": None, "label_noise": None, "folds": None}
+    task = {"train_classes": None, "input_size": None, "label_noise": None, "splits": "dealt"}
     assert settings.items() <= Training().model_dump().items()
     assert task.items() <= Task(dataset="digits", protocol="closed-set").model_dump().items()
