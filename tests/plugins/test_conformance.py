@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from lossbench.plugins import Float, Plugin, PluginError, registry
-from lossbench.plugins.conformance import CHECKS, assert_conforms, check_loss, losses_of, table
+from lossbench.plugins.checks import CHECKS
+from lossbench.plugins.conformance import assert_conforms, check_loss, losses_of, table
 from lossbench.plugins.counting import elements_written
 
 
