@@ -64,7 +64,8 @@ The rest is built by pytorch-metric-learning as it stands. `lossbench/losses/lib
 | `p2sgrad` | proxies are normalized inside the graph; the library overwrites them on every call |
 | `proxy-nca` | has logits that are largest for the nearest proxy; the library's are distances |
 | `n-pairs` | inner products with regularized lengths, as in the paper; the library normalizes |
-| `angular` | negatives are normalized too, as in the paper |
+| `angular` | negatives are normalized too, as in the paper; an embedding of length zero gets no gradient |
+| `snr-contrastive` | pairs whose anchor is constant or zero are left out; in the library one such row makes the loss infinite and every gradient NaN |
 | `nca` | a batch without a positive pair costs nothing; the library returns NaN |
 | `arcface`, `subcenter-arcface`, `sphereface`, `large-margin-softmax`, `tuplet-margin`, `histogram` | cosines are held 1e-6 inside [-1, 1]: the gradient of the angle between equal embeddings is infinite |
 

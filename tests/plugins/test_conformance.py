@@ -93,6 +93,16 @@ class RootOfZero(Good):
         return super().forward(embeddings, labels) + apart.sqrt().sum() / max(1, len(apart))
 
 
+class DividesByVariance(Good):
+    def forward(self, embeddings, labels):
+        return super().forward(embeddings / embeddings.var(1, keepdim=True), labels)
+
+
+class NormalizesTwice(Good):
+    def forward(self, embeddings, labels):
+        return super().forward(functional.normalize(functional.normalize(embeddings)), labels)
+
+
 class FourthPower(Good):
     def forward(self, embeddings, labels):
         return super().forward(embeddings, labels) + embeddings.square().sum(1).square().mean()
@@ -203,6 +213,8 @@ def test_the_loss_to_break_is_whole():
         (NeedsTwoClasses, "one class", "all labels 0: the loss is nan"),
         (NeedsPairs, "singletons", "one sample of each class: the loss is nan"),
         (RootOfZero, "identical", "all embeddings equal: the loss is 0., the gradient of embeddings is not finite"),
+        (DividesByVariance, "bad row", "a batch of 24 x 8 whose first row is zero: the loss is nan"),
+        (NormalizesTwice, "bad row", "whose square overflows float32"),
         (FourthPower, "huge", "embeddings x 1e10: the loss is inf"),
         (DividesByLength, "tiny", "all embeddings zero: the loss is nan"),
         (RefusesHalf, "half precision", "TypeError: no bfloat16"),

@@ -20,6 +20,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "one class": hard_inputs.one_class,
     "singletons": hard_inputs.singletons,
     "identical": hard_inputs.identical,
+    "bad row": hard_inputs.bad_row,
     "huge": hard_inputs.huge,
     "tiny": hard_inputs.tiny,
     "half precision": hard_inputs.half,

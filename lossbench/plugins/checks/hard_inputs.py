@@ -47,6 +47,27 @@ def identical(subject: Subject) -> str:
     return f"{value.item():.4g}"
 
 
+def bad_row(subject: Subject) -> str:
+    """One zero, one constant or one duplicated row among normal ones leaves all gradients finite, and their squares."""
+    embeddings, labels = batch()
+    normal = call(subject.build(dtype=torch.float32), embeddings.float(), labels, words(BATCH))[0].item()
+    rows = {
+        "zero": torch.zeros(DIM),
+        "constant": torch.full((DIM,), 0.7),
+        "that of another class": embeddings[1].float(),
+        "that of its own class": embeddings[CLASSES].float(),
+    }
+    largest = normal
+    for name, row in rows.items():
+        points, given = embeddings.float(), f"{words(BATCH)} whose first row is {name}"
+        points[0] = row
+        value, gradient = call(subject.build(dtype=torch.float32), points, labels, given)
+        if not gradient.square().isfinite().all():  # Adam divides by its root: at infinity nothing moves any more
+            raise Violation(f"{given}: a gradient of {gradient.abs().amax():.3g}, whose square overflows float32")
+        largest = max(largest, value.item())
+    return f"at most {largest:.4g}, without it {normal:.4g}"
+
+
 def huge(subject: Subject) -> str:
     """Embeddings of size 1e10 do not overflow float32."""
     embeddings, labels = batch()
