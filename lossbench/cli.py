@@ -246,7 +246,7 @@ def new_loss(name: str, folder: Path) -> None:
 
     plugin, test = scaffold.new_loss(name, folder)
     click.echo(f"{plugin}\n{test}")
-    click.echo(f"next: lossbench check {plugin}; python -m pytest {test}")
+    click.echo(f"next: your formula and its source, then lossbench check {plugin}; python -m pytest {test}")
     click.echo(f'then: lossbench run ablation --plugin {plugin} --set name=try --set \'recipes=["softmax", "{name}"]\'')
 
 
@@ -254,15 +254,18 @@ def new_loss(name: str, folder: Path) -> None:
 @click.argument("names", metavar="FILE_OR_NAME...", nargs=-1, required=True)
 @one_line_errors
 def check(names: tuple[str, ...]) -> None:
-    """Run the conformance suite on losses: plugin files or names; exit status 1 where one fails."""
-    from lossbench.plugins.conformance import check_loss, losses_of, table
+    """Try losses, by name or plugin file, on hard batches and in a short training; exit status 1 where one fails."""
+    from lossbench.plugins import conformance
+    from lossbench.plugins.checks import CHECKS, TRAINING
+    from lossbench.run import trial
 
     failures = []
-    for plugin in [plugin for name in names for plugin in losses_of(name)]:
-        findings = check_loss(plugin)
-        click.echo(table(plugin, findings))
+    for plugin in [plugin for name in names for plugin in conformance.losses_of(name)]:
+        click.echo(conformance.heading(plugin))
         place = f"plugin {plugin.file}: loss {plugin.name!r}"
-        failures += [f"{place}: {each.check}: {each.detail}" for each in findings if each.status == "FAIL"]
+        for finding in conformance.check_loss(plugin, {**CHECKS, TRAINING: trial.training}):
+            click.echo(conformance.line(finding))
+            failures += [f"{place}: {finding.check}: {finding.detail}"] if finding.status == "FAIL" else []
     for failure in failures:
         click.echo(f"lossbench: error: {failure}", err=True)
     if failures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from lossbench.plugins import registry
-from lossbench.plugins.checks import CHECKS
+from lossbench.plugins.checks import CHECKS, TRAINING, Check
 from lossbench.plugins.checks.subject import BATCH, Subject, Violation, batch, call, words
 from lossbench.plugins.plugin import Plugin, PluginError
 
@@ -29,18 +29,16 @@ class Finding:
     detail: str
 
 
-def check_loss(plugin: Plugin) -> list[Finding]:
-    """Every check on one loss, in order. After a failed `scalar` the others would only say the same again."""
-    findings = []
-    for name, check in CHECKS.items():
-        findings.append(_finding(name, check, Subject(plugin=plugin)))
-        if name == "scalar" and findings[-1].status == "FAIL":
+def check_loss(plugin: Plugin, checks: Mapping[str, Check] = CHECKS) -> Iterator[Finding]:
+    """Each check on one loss as soon as it is done. After a failed `scalar` the others would only say the same."""
+    for name, check in checks.items():
+        finding = _finding(name, check, Subject(plugin=plugin))
+        yield finding
+        if name == "scalar" and finding.status == "FAIL":
             break
     unknown = "a deviation is declared, but there is no such check"
-    findings += [
-        Finding(check=name, status="FAIL", detail=unknown) for name in plugin.deviations.keys() - CHECKS.keys()
-    ]
-    return findings
+    for name in plugin.deviations.keys() - checks.keys() - {TRAINING}:
+        yield Finding(check=name, status="FAIL", detail=unknown)
 
 
 def losses_of(name: str) -> list[Plugin]:
@@ -82,19 +80,27 @@ def assert_conforms(name: str | Path) -> None:
         AssertionError: the findings as a table.
     """
     for plugin in losses_of(str(name)):
-        findings = check_loss(plugin)
+        findings = list(check_loss(plugin))
         if any(finding.status == "FAIL" for finding in findings):
             raise AssertionError(table(plugin, findings))
 
 
-def table(plugin: Plugin, findings: list[Finding]) -> str:
+def table(plugin: Plugin, findings: Iterable[Finding]) -> str:
     """The findings as lines of text under the name of the loss."""
-    place = "built in" if plugin.builtin else str(plugin.file)
-    rows = [f"  {each.check:<18} {each.status:<5} {each.detail}".rstrip() for each in findings]
-    return "\n".join([f"loss {plugin.name} ({place})", *rows])
+    return "\n".join([heading(plugin), *map(line, findings)])
 
 
-def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Finding:
+def heading(plugin: Plugin) -> str:
+    """The name of a loss and where it is from."""
+    return f"loss {plugin.name} ({'built in' if plugin.builtin else plugin.file})"
+
+
+def line(finding: Finding) -> str:
+    """One finding under its heading."""
+    return f"  {finding.check:<18} {finding.status:<5} {finding.detail}".rstrip()
+
+
+def _finding(name: str, check: Check, subject: Subject) -> Finding:
     known = subject.plugin.deviations.get(name)
     try:
         seen = check(subject)
@@ -106,6 +112,4 @@ def _finding(name: str, check: Callable[[Subject], str], subject: Subject) -> Fi
         if known:
             return Finding(check=name, status="FAIL", detail=f"passes, but a deviation is declared: {known}")
         return Finding(check=name, status="ok", detail=seen)
-    return Finding(check=name, status="known", detail=known) if known else Finding(
-        check=name, status="FAIL", detail=problem
-    )  # fmt: skip
+    return Finding(check=name, status="known" if known else "FAIL", detail=known or problem)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lossbench.plugins.checks import costs, gradients, hard_inputs, states
+from lossbench.plugins.checks import costs, declared, gradients, hard_inputs, states
 from lossbench.plugins.checks.subject import Subject
 
-CHECKS: dict[str, Callable[[Subject], str]] = {
+Check = Callable[[Subject], str]
+
+TRAINING = "training"  # one more, in `lossbench.run.trial`: it needs data sets and the training loop, which lie above
+CHECKS: dict[str, Check] = {
+    "source": declared.source,
     "scalar": gradients.scalar,
     "space": gradients.space,
     "gradcheck": gradients.gradcheck,
