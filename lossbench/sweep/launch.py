@@ -14,7 +14,7 @@ from lossbench.executors.processes import ProcessExecutor, SerialExecutor, Worke
 from lossbench.executors.threads import available_cores
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
-from lossbench.specification.parsing import read_experiment
+from lossbench.specification.parsing import blamed, read_experiment
 from lossbench.specification.plan import Plan, make_plan
 from lossbench.specification.spec import Experiment, SpecError, nearest
 from lossbench.store import Store, StoreError
@@ -38,7 +38,10 @@ def prepare(file: Path, overrides: Sequence[str], plugin_files: Sequence[Path]) 
         SpecError: every mistake in it.
     """
     path = find_experiment(file)
-    return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
+    try:
+        return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
+    except SpecError as error:
+        raise SpecError(blamed(error.mistakes, path, overrides)) from error
 
 
 def find_experiment(file: Path) -> Path:
