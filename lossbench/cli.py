@@ -30,6 +30,24 @@ SETTINGS = click.option(
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 
+PLAIN = (
+    click.option("--name", help="Give the experiment, its runs and its report another name."),
+    click.option(
+        "--data", metavar="PATH", help="Use this folder, table or features file as the only task, closed-set."
+    ),
+    click.option("--studies", type=int, help="Repeat the whole task so many times."),
+    click.option("--epochs", type=int, help="Train for so many passes over the training split."),
+    click.option("--recipes", metavar="A,B+C", help="Compare these recipes only."),
+    click.option("--quick", is_flag=True, help="Train briefly on a small budget, to see whether everything works."),
+)
+
+
+def plain_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that stand for a `--set` each (`lossbench.specification.flags`)."""
+    for option in reversed(PLAIN):
+        command = option(command)
+    return command
+
 
 def echo_json(content: Any) -> None:
     """Print plain values for another program to read."""
@@ -83,6 +101,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@plain_flags
 @SETTINGS
 @click.option(
     "--workers",
@@ -112,11 +131,17 @@ def run(
     retry_failed: bool,
     runs: Path,
     reports: Path,
+    **plain: Any,
 ) -> None:
     """Run what is missing of an experiment, then write its report."""
+    from lossbench.specification import flags
     from lossbench.store import Store
     from lossbench.sweep import launch, ranks
 
+    if given := flags.settings(**plain):
+        overrides = (*given, *overrides)
+        if ranks.is_first():
+            click.echo(flags.shown(given))
     plan = launch.prepare(file, overrides, plugins)
     store = Store(runs)
     if dry_run:
