@@ -47,7 +47,7 @@ loss = cross_entropy + 0.003 * center(embeddings, labels)
 
 `CenterLoss`, `TripletCenterLoss` and `IslandLoss` keep their centers in a buffer that moves by the paper's rule on
 every call in training mode: give the optimizer nothing of them. `ContrastiveCenterLoss`, `RingLoss` and `SoftmaxLoss` have
-parameters that the optimizer trains. `ContrastiveLoss` and `TripletLoss` have no state.
+parameters that the optimizer trains, as have `AdaFaceLoss` and `MagFaceLoss`. `ContrastiveLoss` and `TripletLoss` have no state.
 
 **Known deviations.** A loss that cannot pass a check of `lossbench check` says so, with its reason, in the last column.
 """
@@ -102,7 +102,7 @@ def _parameter(name: str, default: object, allowed: Range) -> str:
         return text if allowed.tune else f"({text})"
     log = " log" if isinstance(allowed, Float) and allowed.log else ""
     text = f"`{name}` {default:g} [{allowed.low:g}, {allowed.high:g}]{log}"
-    return text if isinstance(allowed, Float) or allowed.tune else f"({text})"
+    return text if allowed.tune else f"({text})"
 
 
 def _link(source: str) -> str:
