@@ -23,16 +23,17 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side: the resolved experiment with its provenance, and one row a run."""
+    """One side: the resolved experiment, one row a run, and what else the runs depend on."""
 
     place: Path
     settings: Mapping[str, str]
+    provenance: Mapping[str, str]
     table: pd.DataFrame
     answers: Mapping[str, str]
 
 
 def diff(first: Path, second: Path) -> Iterator[str]:
-    """Lines: changed settings, changed answers, and the paired effect B - A of every recipe on every task.
+    """Lines: changed settings and answers, the paired effect B - A of every recipe on every task, then the provenance.
 
     Studies pair the scores of a recipe: one study has one deal and the same initial
     weights. Holm corrects over all rows.
@@ -44,10 +45,12 @@ def diff(first: Path, second: Path) -> Iterator[str]:
     yield f"A: {a.place}"
     yield f"B: {b.place}"
     yield ""
-    yield from _settings(a.settings, b.settings)
+    yield from _changes("Specification", a.settings, b.settings)
     yield ""
     yield from _answers(a.answers, b.answers)
     yield from _results(a.table, b.table)
+    yield ""
+    yield from _changes("Provenance", a.provenance, b.provenance)
 
 
 def read_side(place: Path) -> Side:
@@ -56,13 +59,13 @@ def read_side(place: Path) -> Side:
     if (folder / "results.json").is_file():
         found = json.loads((folder / "results.json").read_bytes())
         protocol = found["protocol"]
-        settings = _flat(protocol["resolved"]) | _flat(protocol.get("provenance", {}), "provenance")
+        settings, provenance = _flat(protocol["resolved"]), _flat(protocol.get("provenance", {}))
         answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
-        return Side(place=place, settings=settings, table=load_results(folder), answers=answers)
+        return Side(place=place, settings=settings, provenance=provenance, table=load_results(folder), answers=answers)
     store, name = _store_and_name(place)
     plan = store.read_plan(name)
-    settings = _flat(plan["experiment"]) | _flat(plan["provenance"], "provenance")
-    return Side(place=place, settings=settings, table=store.table(plan), answers={})
+    settings, provenance = _flat(plan["experiment"]), _flat(plan["provenance"])
+    return Side(place=place, settings=settings, provenance=provenance, table=store.table(plan), answers={})
 
 
 def _store_and_name(place: Path) -> tuple[Store, str]:
@@ -76,9 +79,9 @@ def _store_and_name(place: Path) -> tuple[Store, str]:
     raise StoreError(f"{place}: holds {len(plans)} experiments; name one, as {plans[0]}")
 
 
-def _settings(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
+def _changes(what: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
     changed = [name for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
-    yield f"Specification: {len(changed)} settings differ" if changed else "Specification: the same"
+    yield f"{what}: {len(changed)} differ" if changed else f"{what}: the same"
     for name in changed:
         yield f"  {name}: {a.get(name, 'absent')} -> {b.get(name, 'absent')}"
 

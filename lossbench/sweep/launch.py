@@ -14,7 +14,8 @@ from lossbench.executors.processes import ProcessExecutor, SerialExecutor, Worke
 from lossbench.executors.threads import available_cores
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
-from lossbench.specification.parsing import read_experiment
+from lossbench.specification import shipped
+from lossbench.specification.parsing import blamed, read_experiment
 from lossbench.specification.plan import Plan, make_plan
 from lossbench.specification.spec import Experiment, SpecError, Task, nearest
 from lossbench.store import Store, StoreError
@@ -39,23 +40,20 @@ def prepare(file: Path, overrides: Sequence[str], plugin_files: Sequence[Path]) 
         SpecError: every mistake in it.
     """
     path = find_experiment(file)
-    return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
+    try:
+        return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
+    except SpecError as error:
+        raise SpecError(blamed(error.mistakes, path, overrides)) from error
 
 
 def find_experiment(file: Path) -> Path:
     """The file itself, or the experiment of that name that ships with lossbench."""
     if file.exists() or file.suffix or len(file.parts) > 1:
         return file
-    shipped = {path.stem: path for folder in _shipped_folders() for path in sorted(folder.glob("*.toml"))}
-    if file.name not in shipped:
-        raise SpecError([f"{file}: no such file or shipped experiment{nearest(file.name, shipped)}"])
-    return shipped[file.name]
-
-
-def _shipped_folders() -> list[Path]:
-    """Inside an installed package, and beside the package in a checkout."""
-    package = Path(__file__).parents[1]
-    return [folder for folder in (package / "experiments", package.parent / "experiments") if folder.is_dir()]
+    known = shipped.experiments()
+    if file.name not in known:
+        raise SpecError([f"{file}: no such file or shipped experiment{nearest(file.name, known)}"])
+    return known[file.name]
 
 
 def run(

@@ -406,17 +406,25 @@ def test_a_terminal_shows_a_board_and_is_given_back_on_ctrl_c(tmp_path):
     assert shown.decode().rstrip().endswith(interrupt.LINE)
 
 
-@pytest.mark.parametrize("command", [["run", str(ABLATION), "--dry-run"], ["list"]])
-def test_ctrl_c_while_it_plans_is_one_line_too(tmp_path, command):
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (["run", str(ABLATION), "--dry-run", "--plugin", "stop.py"], interrupt.LINE),
+        (["list", "--plugin", "stop.py"], "Stopped."),
+        (["check", "stop.py"], "Stopped."),
+    ],
+    ids=["run", "list", "check"],
+)
+def test_ctrl_c_while_it_plans_is_one_line_too(tmp_path, command, line):
     """Whatever code it meets: here a plugin file, which the parent's Ctrl-C reaches and which swallows exceptions."""
     plugin = tmp_path / "stop.py"
     plugin.write_text(
         "import os, signal, time\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
         "except BaseException:\n    pass\n"
     )
-    command = [sys.executable, "-m", "lossbench", *command, "--plugin", str(plugin)]
+    command = [sys.executable, "-m", "lossbench", *command]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{interrupt.LINE}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{line}\n")
     assert not (tmp_path / "runs").exists()
 
 
