@@ -21,7 +21,7 @@ from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
 from lossbench.specification.spec import Training
-from lossbench.sweep.sweep import objective
+from lossbench.sweep.jobs import objective
 
 
 def without_cost(record):
