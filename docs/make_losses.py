@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Choice, Float, Plugin, Range
+from lossbench.plugins import Choice, Float, Plugin, Range, registry
 
 PAGE = Path(__file__).with_name("losses.md")
 FAMILIES = {
     "builtin": "Losses written here, and those that every ablation compares",
     "centers": "Relatives of center loss, written here",
     "heads": "Heads and proxies",
-    "pairs": "Pairs and tuples",
+    "pairwise": "Pairs and tuples",
     "rankings": "Rankings",
 }
 BEFORE = """# Losses

@@ -33,8 +33,8 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from lossbench.plugins import PluginError
         from lossbench.plugins.mistakes import SpecError
-        from lossbench.plugins.registry import PluginError
 
         warnings.formatwarning = lambda message, *_, **__: f"lossbench: warning: {message}\n"
         try:
@@ -225,13 +225,13 @@ def write_report(name: str, runs: Path, reports: Path) -> None:
 @one_line_errors
 def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """Show what can be named in an experiment."""
-    from lossbench.plugins import registry
+    from lossbench.plugins import FOLDERS, KINDS, registry
 
     registry.load_files(plugins)
-    for each in registry.KINDS:
-        if kind not in (None, registry.FOLDERS[each]):
+    for each in KINDS:
+        if kind not in (None, FOLDERS[each]):
             continue
-        click.echo(f"{registry.FOLDERS[each]}:")
+        click.echo(f"{FOLDERS[each]}:")
         for name in registry.names(each):
             click.echo(f"  {name:<22} {registry.find(each, name).summary}")
 

@@ -164,6 +164,7 @@ def test_a_report_of_nothing_says_what_is_known(folder):
     assert "no experiment 'ablation' was run here" in result.output
 
 
+@pytest.mark.slow
 def test_the_worked_plugins_run_from_the_command_line_to_the_report(folder):
     arguments = ["run", ABLATION, "--workers", "1"]
     for path in PLUGINS:

@@ -42,3 +42,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"lossbench.losses.{_HOME[name]}"), name)
     raise AttributeError(f"module 'lossbench.losses' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lossbench.losses.catalogue import centers, heads, pairs, rankings  # noqa: F401  # registers them
-from lossbench.losses.catalogue.pairs import MEMORY, ON_SPHERE
-from lossbench.plugins.registry import Choice, Float, Problem, loss
+from lossbench.losses.catalogue import centers, heads, pairwise, rankings  # noqa: F401  # registers them
+from lossbench.losses.catalogue.pairwise import MEMORY, ON_SPHERE
+from lossbench.plugins import Choice, Float, Problem, loss
 
 if TYPE_CHECKING:
     from torch import nn

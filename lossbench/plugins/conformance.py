@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lossbench.plugins import registry
 from lossbench.plugins.counting import elements_written
-from lossbench.plugins.registry import Choice, Plugin, PluginError, Problem
+from lossbench.plugins.plugin import Choice, Plugin, PluginError, Problem
 
 CLASSES, DIM, PER_CLASS = 6, 8, 4
 BATCH = CLASSES * PER_CLASS

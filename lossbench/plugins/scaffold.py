@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from lossbench.plugins import registry
-from lossbench.plugins.registry import PluginError
+from lossbench.plugins.plugin import PluginError
 
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossbench.plugins import registry
-from lossbench.plugins.registry import PluginError, Problem
+from lossbench.plugins import Kind, PluginError, Problem, registry
 from lossbench.run import device, evaluation, parallel
 from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.run.data import TaskData, task_data, with_label_noise
@@ -83,7 +82,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         image_shape=(channels, height, width),
     )
 
-    def make(kind: registry.Kind, name: str, params: dict[str, Any]) -> nn.Module:
+    def make(kind: Kind, name: str, params: dict[str, Any]) -> nn.Module:
         seed_globals(spec.seed, f"init.{name}")
         own = replace(problem, generator=stream(spec.seed, f"init.{name}"))
         module: nn.Module = registry.find(kind, name).build(own, **params)

@@ -20,8 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Problem
+from lossbench.plugins import Problem, registry
 from lossbench.run.data import TaskData, task_data
 from lossbench.run.device import environment, set_up
 from lossbench.run.execution import build

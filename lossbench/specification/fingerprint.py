@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
-from lossbench.plugins.registry import Plugin
+from lossbench.plugins import Plugin
 
 LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
 ROOT = Path(__file__).parents[1]

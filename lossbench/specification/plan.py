@@ -13,8 +13,7 @@ from lossbench import datasets
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples, validation_samples
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Plugin, PluginError
+from lossbench.plugins import Plugin, PluginError, registry
 from lossbench.specification import claims
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.parsing import toml_path
@@ -140,16 +139,11 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         SpecError: every mistake found.
     """
     paths = tuple(file.parent / name for name in experiment.plugins) + tuple(plugin_files)
-    mistakes: list[str] = []
-    for path in paths:
-        try:
-            registry.load_file(path)
-        except PluginError as error:
-            mistakes.append(f"plugins: {error}")
-    if mistakes:
-        raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
-    recipes, found = _recipes(experiment)
-    mistakes += found
+    try:
+        registry.load_files(paths)
+    except SpecError as error:
+        raise SpecError(f"{file}: plugins: {mistake}" for mistake in error.mistakes) from error
+    recipes, mistakes = _recipes(experiment)
     mistakes += _training_mistakes(experiment.training)
     mistakes += claims.mistakes(experiment.claims, registry.names("metric", map(str, paths)))
     try:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lossbench.executors.processes import WorkerDiedError
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Choice, Float, Range
+from lossbench.plugins import Choice, Float, Plugin, PluginError, Range, registry
 from lossbench.run.clock import TimeLimitError
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.plan import TUNING_SEED, Plan
@@ -352,8 +351,8 @@ def stale_reasons(
 
 def _code_of(backbone: str, losses: tuple[str, ...]) -> str:
     """Digest of what a stored run's plugins run today; one that is no longer registered is other code by itself."""
-    plugins: list[registry.Plugin] = []
-    with contextlib.suppress(registry.PluginError):
+    plugins: list[Plugin] = []
+    with contextlib.suppress(PluginError):
         plugins.append(registry.find("backbone", backbone))
         plugins += [registry.find("loss", name) for name in losses]
     return code_digest(plugins)

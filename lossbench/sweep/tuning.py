@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from lossbench.plugins.registry import Float, Int
+from lossbench.plugins import Float, Int
 from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import Value
 

@@ -25,8 +25,7 @@ from lossbench.losses.library import (
     WithinClassRegularizer,
 )
 from lossbench.losses.options import CrossBatchMemory
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Problem
+from lossbench.plugins import Problem, registry
 from lossbench.specification.recipes import make_recipe
 from lossbench.specification.spec import Training
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_cases import golden_cases
+from golden.cases import golden_cases
 
 from lossbench.losses import ContrastiveLoss, SoftmaxLoss, TripletLoss
 

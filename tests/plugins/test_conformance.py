@@ -10,10 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lossbench.plugins import registry
+from lossbench.plugins import Float, Plugin, PluginError, registry
 from lossbench.plugins.conformance import CHECKS, assert_conforms, check_loss, losses_of, table
 from lossbench.plugins.counting import elements_written
-from lossbench.plugins.registry import Float, Plugin, PluginError
 
 
 @pytest.mark.parametrize("name", registry.names("loss"))

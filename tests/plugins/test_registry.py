@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lossbench import Choice, Float, Problem
-from lossbench.plugins import registry
-from lossbench.plugins.registry import PluginError
+from lossbench.plugins import PluginError, registry
+from lossbench.plugins.mistakes import SpecError
 from lossbench.specification.recipes import make_recipe, with_params
 from lossbench.specification.spec import Training
 
@@ -66,6 +66,15 @@ def test_a_wrong_plugin_is_one_line_that_names_file_and_rule(tmp_path, text, mes
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PluginError, match="No such file"):
         registry.load_file(tmp_path / "nowhere.py")
+
+
+def test_every_file_that_does_not_load_is_named_and_the_others_are_loaded(tmp_path):
+    wrong = [write(tmp_path, "x = 1", "empty.py"), tmp_path / "nowhere.py"]
+    sound = write(tmp_path, SOUND.format(name="beside-wrong-ones"), "sound.py")
+    with pytest.raises(SpecError) as caught:
+        registry.load_files([wrong[0], str(sound), wrong[1]])
+    assert [mistake.partition(": ")[0] for mistake in caught.value.mistakes] == [f"plugin {path}" for path in wrong]
+    assert "beside-wrong-ones" in registry.names("loss")
 
 
 def test_two_files_may_not_claim_one_name(tmp_path):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import dataset_files
 import numpy as np
 import pytest
 import torch
@@ -21,9 +21,6 @@ from lossbench.run import evaluation
 from lossbench.run.data import forget, task_data
 from lossbench.run.execution import execute
 from lossbench.specification.spec import SpecError, Task
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
-import dataset_files
 
 LFW = 'tasks=[{dataset="lfw", protocol="verification", folds=2}]'
 ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1", "training.batch_size=16")
@@ -109,6 +106,7 @@ def test_stored_pair_figures_follow_from_the_stored_embeddings(faces):
 # folds
 
 
+@pytest.mark.slow
 def test_every_seed_runs_every_fold_and_scores_their_mean(faces, tmp_path):
     plan = tiny_plan(LFW.replace("folds=2", "folds=3"), *ONE)
     store, progress = sweep(plan, tmp_path)

@@ -59,6 +59,7 @@ def test_the_shipped_claims_are_valid_and_name_their_source() -> None:
     assert all("Wen et al. 2016" in each.source for each in found)
 
 
+@pytest.mark.slow
 def test_claims_before_the_first_final_run_are_not_post_hoc_and_later_ones_are(tmp_path) -> None:
     store, quiet = sweep(tiny_plan(*PAIR, claim()), tmp_path)
     assert [entry["post_hoc"] for entry in store.read_claims("ablation").values()] == [False]

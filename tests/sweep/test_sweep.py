@@ -300,6 +300,7 @@ def test_workers_end_with_their_driver():
     wait_until(lambda: not alive(worker))
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_going_on_loses_nothing(tmp_path):
     command = [sys.executable, "-m", "lossbench", "run", str(ABLATION), "--workers", "1"]
     command += ["--runs", str(tmp_path / "runs"), "--reports", str(tmp_path / "reports")]
@@ -318,6 +319,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_loses_nothing(tmp_path):
     assert json.loads((tmp_path / "runs/experiments/ablation.json").read_text())["name"] == "ablation"
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_board_and_is_given_back_on_ctrl_c(tmp_path):
     command = [sys.executable, "-m", "lossbench", "run", str(ABLATION), "--workers", "1"]
     for value in (*TINY, 'recipes=["softmax"]', "training.epochs=5", "budget.seeds=6", "claims=[]"):

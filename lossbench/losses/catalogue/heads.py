@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lossbench.plugins.registry import Float, Int, Problem, loss
+from lossbench.plugins import Float, Int, Problem, loss
 
 if TYPE_CHECKING:
     from pytorch_metric_learning import losses as pml

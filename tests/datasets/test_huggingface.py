@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 
 import dataset_files
+import datasets
 import numpy as np
 import pytest
 
 from lossbench.datasets import DataError, load
 from lossbench.datasets.splits import split
-
-pytest.importorskip("datasets.arrow_dataset", reason="needs pip install 'lossbench[huggingface]'")
-datasets = sys.modules["datasets"]
 
 
 def rows(count, **kwargs):

@@ -159,6 +159,19 @@ def test_truncated_archives(tmp_path, suffix, share):
         list(members(path))
 
 
+def test_no_cut_of_a_compressed_tar_passes_for_a_shorter_archive(tmp_path):
+    """A cut inside a header looks like an end to a reader that does not ask how the compression ended."""
+    content = {f"{number}.png": dataset_files.noise(number, 700).tobytes() for number in range(20)}
+    dataset_files.write_tar(tmp_path / "whole.tgz", content)
+    whole = (tmp_path / "whole.tgz").read_bytes()
+    for cut in range(1, len(whole), 19):
+        (tmp_path / "cut.tgz").write_bytes(whole[:cut])
+        try:
+            assert dict(members(tmp_path / "cut.tgz")) == content, cut  # all is there but the end mark
+        except DataError:
+            continue
+
+
 def test_contents_are_known_again_however_they_are_packed(tmp_path):
     content = {"a/1.png": b"1", "a/2.png": b"2"}
     dataset_files.write_zip(tmp_path / "a.zip", content)

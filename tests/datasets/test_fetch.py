@@ -14,7 +14,7 @@ from lossbench.datasets import DataError, fetch, load
 from lossbench.datasets.archives import contents_digest
 from lossbench.datasets.fetch import Finding, list_data, verify
 from lossbench.datasets.sources import SOURCES, Source, SourceFile
-from lossbench.plugins.registry import PluginError
+from lossbench.plugins import PluginError
 
 
 @dataclass

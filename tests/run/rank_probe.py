@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from experiments import run_spec
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Problem
+from lossbench.plugins import Problem, registry
 from lossbench.run import parallel
 from lossbench.run.execution import execute
 from lossbench.run.training import Model, WeightedLoss, combine

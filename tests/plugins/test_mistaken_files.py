@@ -144,6 +144,7 @@ def test_new_loss_refuses_a_name(name, rule, tmp_path):
     assert not (tmp_path / "there").exists()
 
 
+@pytest.mark.slow
 def test_new_loss_writes_a_plugin_that_conforms_and_a_test_that_passes_and_overwrites_nothing(tmp_path):
     result = CliRunner().invoke(main, ["new-loss", "my-own-loss", "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.output

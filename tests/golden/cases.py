@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-GOLDEN = Path(__file__).parent / "golden" / "metrics.json"
+GOLDEN = Path(__file__).parent / "metrics.json"
 
 
 def golden_cases() -> list[Any]:

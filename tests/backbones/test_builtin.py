@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Problem
+from lossbench.plugins import Problem, registry
 from lossbench.run.seeding import stream
 
 D = 16

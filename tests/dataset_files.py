@@ -6,15 +6,14 @@ import gzip
 import io
 import pickle
 import struct
-import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from lossbench.datasets.loading import WITH_PATH
@@ -88,8 +87,10 @@ def write_zip(path: Path, members: Mapping[str, bytes]) -> None:
             archive.writestr(name, content)
 
 
-def write_tar(path: Path, members: Mapping[str, bytes], extra: Sequence[tarfile.TarInfo] = ()) -> None:
-    with tarfile.open(path, "w:gz") as archive:
+def write_tar(
+    path: Path, members: Mapping[str, bytes], extra: Sequence[tarfile.TarInfo] = (), *, level: int = 9
+) -> None:
+    with tarfile.open(path, "w:gz", compresslevel=level) as archive:
         for info in extra:
             archive.addfile(info)
         for name, content in members.items():
@@ -103,14 +104,19 @@ def photographs_of(person: str) -> int:
     return 53 if number == 0 else 1 if number % 3 == 2 else 2 + number % 2
 
 
+@lru_cache  # as long to draw as all that a test does with it
+def photograph(number: int) -> bytes:
+    return encoded(noise(number, 250, 250, 3), "JPEG")
+
+
 def write_lfw(folder: Path) -> None:
     """60 people in five folds of twelve; View 1 has the first 40 to learn on and the last 20 to test."""
     members = {
-        f"lfw-deepfunneled/{person}/{person}_{number:04d}.jpg": encoded(noise(number, 250, 250, 3), "JPEG")
+        f"lfw-deepfunneled/{person}/{person}_{number:04d}.jpg": photograph(number)
         for person in PEOPLE
         for number in range(1, photographs_of(person) + 1)
     }
-    write_tar(folder / "lfw-deepfunneled.tgz", members)
+    write_tar(folder / "lfw-deepfunneled.tgz", members, level=1)
     folds = [PEOPLE[fold::FOLDS] for fold in range(FOLDS)]
     pairs = [line for fold in folds for line in pair_lines(fold)]
     (folder / "pairs.txt").write_text("\n".join([f"{FOLDS}\t3", *pairs]) + "\n")
@@ -190,8 +196,8 @@ def write_rows(folder: Path, classes: int = 10, count: int = 10) -> None:
 
 def rows(count: int, classes: Sequence[str], *, shape: tuple[int, ...] = (12, 12), first: int = 0):
     """A table of Hugging Face: a picture and a class in each row, classes in turn."""
-    pytest.importorskip("datasets.arrow_dataset", reason="needs pip install 'lossbench[huggingface]'")
-    datasets = sys.modules["datasets"]  # imported by name, it may be the folder of these tests
+    import datasets
+
     features = datasets.Features({"img": datasets.Image(), "kind": datasets.ClassLabel(names=list(classes))})
     pictures = [Image.fromarray(noise(first + row, *shape)) for row in range(count)]
     labels = [row % len(classes) for row in range(count)]
