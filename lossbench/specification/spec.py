@@ -100,6 +100,8 @@ class Training(Table):
     Attributes:
         epochs: passes over the training split; an epoch is floor(N / batch_size) full batches. A file may say `auto`:
             then a pilot finds a number before the first study; the type is that of every run.
+        validations: how many times validation is scored while a run trains, at evenly spaced epochs, the last one among
+            them; the untrained network is scored beside them. Absent, after every epoch.
         batch_size: images in a batch, for every sampler.
         samples_per_class: M of the balanced sampler.
         optimizer: `adam` or `sgd` (with `momentum`).
@@ -119,6 +121,7 @@ class Training(Table):
     epochs: Annotated[
         Whole, Field(ge=1, le=100_000), WrapValidator(_or_auto), PlainSerializer(lambda epochs: epochs, return_type=Any)
     ] = 15
+    validations: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=4)] = 64
     samples_per_class: Annotated[Whole, Field(ge=2)] = 4
     optimizer: Literal["adam", "sgd"] = "adam"
