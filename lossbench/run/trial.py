@@ -11,7 +11,8 @@ from lossbench import metrics
 from lossbench.plugins.checks.subject import Subject, Violation
 from lossbench.run import device, evaluation
 from lossbench.run.clock import make_clock
-from lossbench.run.execution import TaskData, build, task_data
+from lossbench.run.data import TaskData, task_data
+from lossbench.run.execution import build
 from lossbench.run.training import History, Model, train
 from lossbench.specification.recipes import make_recipe
 from lossbench.specification.spec import Provenance, RunSpec, Task, Training
