@@ -2,7 +2,7 @@
 
 Every recipe trains at its default, on every task, for some 100 steps, then for twice as many, and so on. A recipe needs
 the first number of steps that neither twice nor four times as many improve on by more than TOLERANCE of validation
-MAP@R (one doubling alone would stop a recipe that starts slowly). The longest need of all counts. Each run has the whole
+MAP@R (one doubling alone would stop a recipe that starts slowly). The longest need of all counts. A run has the whole
 schedule: what is compared is what a study would do with so many epochs. The runs take place on the deal of study 1 with
 a seed of the pilot's own, see validation only, and choose nothing else.
 """
