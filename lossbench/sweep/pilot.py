@@ -54,18 +54,17 @@ class Pilot:
         """What the plan file keeps: the epochs, and each recipe's need with the scores that it follows from."""
         return {
             "epochs": self.epochs,
-            "needs": [
-                {
-                    "task": task.key,
-                    "recipe": recipe.name,
-                    "epochs": rungs[need] if (need := needed(scores)) is not None else None,
-                    "settled": need is not None and need + AHEAD < len(scores),
-                    "rungs": [list(rung) for rung in zip(rungs, scores, strict=False)],
-                }
-                for task, recipe in self._ladders
-                for rungs in [self.rungs(task)]
-                for scores in [self.scores.get((task.key, recipe.name), [])]
-            ],
+            "needs": [self._found(task, recipe) for task, recipe in self._ladders],
+        }
+
+    def _found(self, task: Task, recipe: Recipe) -> dict[str, Any]:
+        scores = self.scores.get((task.key, recipe.name), [])
+        return {
+            "task": task.key,
+            "recipe": recipe.name,
+            "epochs": self._need(task, recipe),
+            "settled": needed(scores) is not None,
+            "rungs": [list(rung) for rung in zip(self.rungs(task), scores, strict=False)],
         }
 
     def rungs(self, task: Task) -> list[int]:
