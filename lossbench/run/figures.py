@@ -11,7 +11,7 @@ from lossbench.plugins import registry
 from lossbench.run import evaluation
 from lossbench.run.data import TaskData
 from lossbench.run.kept import PLANE_SAMPLES, drawn_index, worst_errors
-from lossbench.run.observing import with_centers
+from lossbench.run.observing import centers_of
 from lossbench.run.pull import effective_pull
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
@@ -39,8 +39,8 @@ def evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any
         scores["test"] |= evaluation.score_few_shot(test, data.test.labels)
     if data.pairs is not None:
         scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
-    for name, module in with_centers(model):
-        found = metrics.center_statistics(module.centers.detach(), known, data.train.labels)
+    for name, centers in centers_of(model):
+        found = metrics.center_statistics(centers, known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
     scores["train"] |= _pull(spec, model, data)
     arrays |= {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}

@@ -171,7 +171,7 @@ def train(
         means = [value / len(plan) for value in torch.stack(sums).tolist()]
         loss = sum(term.weight * mean for term, mean in zip(model.losses, means, strict=True) if term.weight)
         coverage = int(plan.flatten().bincount().count_nonzero()) / len(labels)
-        finite = parallel.from_first(math.isfinite(loss) and model.is_finite())
+        finite = parallel.everywhere(math.isfinite(loss) and model.is_finite())
         scores = parallel.from_first(validate(epoch) if finite else None)
         facts = {"loss": loss, "coverage": coverage, "wall_s": clock.training_s}
         facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means, strict=True)}
