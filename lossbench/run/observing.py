@@ -1,4 +1,4 @@
-"""What is looked at after every epoch of a run: validation for the choice, test for the sealed audit only."""
+"""What is looked at while a run trains: validation for the choice of the epoch, test for the sealed audit only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lossbench.specification.spec import RunSpec
 
 
 class Observer:
-    """Looks at the model after every epoch: validation for the choice, test for the sealed audit only."""
+    """Looks at the model after every validated epoch; a trial needs one figure and gets no other."""
 
     def __init__(self, spec: RunSpec, model: Model, data: TaskData) -> None:
         self.spec, self.model, self.data = spec, model, data
@@ -36,24 +36,31 @@ class Observer:
             return None
         self.val_embeddings = embeddings
         points = metrics.unit(embeddings)
-        scores = {
-            "val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"],
-            "val_intra_inter_ratio": metrics.scatter_statistics(points, self.data.val.labels)["intra_inter_ratio"],
-        }
-        drift = self._center_drift()
-        if self.spec.final:
-            self._audit()
-        return scores | drift
+        scores = {"val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"]}
+        if not self.spec.final:
+            return scores
+        scatter = metrics.scatter_statistics(points, self.data.val.labels)
+        scores |= {"val_intra_inter_ratio": scatter["intra_inter_ratio"]} | self._center_drift()
+        self._look_at_test()
+        return scores
 
-    def _audit(self) -> None:
-        embeddings = evaluation.embed(self.model.network, self.data.test.images)
-        finite = bool(embeddings.isfinite().all())
-        points = metrics.unit(embeddings)
-        self.audit.append(metrics.retrieval_metrics(points, self.data.test.labels)["map_at_r"] if finite else math.nan)
-        drawn = embeddings[self.drawn_index].clamp(-LARGEST_DRAWN, LARGEST_DRAWN)
-        self.epochs.append(drawn.cpu().numpy().astype(np.float16))
-        if self.spec.embedding_dim == 2:
-            self.drawn_centers += [self.centers[name].cpu().numpy() for name in list(self.centers)[:1]]
+    def _look_at_test(self) -> None:
+        """Score test where this run is audited; keep a sample of it where it is drawn."""
+        if self.spec.audit:
+            embeddings = evaluation.embed(self.model.network, self.data.test.images)
+            self.audit.append(self._test_map_at_r(embeddings))
+            sample = embeddings[self.drawn_index]
+        elif self.spec.whole:
+            sample = evaluation.embed(self.model.network, self.data.test.images[self.drawn_index])
+        if self.spec.whole:
+            self.epochs.append(sample.clamp(-LARGEST_DRAWN, LARGEST_DRAWN).cpu().numpy().astype(np.float16))
+            if self.spec.embedding_dim == 2:
+                self.drawn_centers += [self.centers[name].cpu().numpy() for name in list(self.centers)[:1]]
+
+    def _test_map_at_r(self, embeddings: Tensor) -> float:
+        if not embeddings.isfinite().all():
+            return math.nan
+        return metrics.retrieval_metrics(metrics.unit(embeddings), self.data.test.labels)["map_at_r"]
 
     def _center_drift(self) -> dict[str, float]:
         """Mean distance by which the centers moved since the last look, and how many never did."""
@@ -67,8 +74,8 @@ class Observer:
 
     @property
     def drawn(self) -> dict[str, np.ndarray]:
-        """Embeddings (epochs, samples, D) of a fixed part of test, with their indices; where D = 2 the centers
-        (epochs, C, 2) of the first loss that has any.
+        """Embeddings (looks, samples, D) of a fixed part of test, with their indices; where D = 2 the centers
+        (looks, C, 2) of the first loss that has any.
         """
         drawn = {"epochs.embeddings": np.stack(self.epochs), "epochs.index": self.drawn_index}
         return drawn | ({"epochs.centers": np.stack(self.drawn_centers)} if self.drawn_centers else {})

@@ -26,11 +26,11 @@ def go_on(racing, scores):
     return stops
 
 
-def around(mean, spread=0.001):
-    return lambda study: mean + spread * ((study * 7) % 5 - 2)
+def around(mean, spread=0.001, step=7):
+    return lambda study: mean + spread * ((study * step) % 5 - 2)
 
 
-CLEAR = {"softmax": around(0.5), "contrastive": around(0.7), "triplet": around(0.6)}
+CLEAR = {"softmax": around(0.5), "contrastive": around(0.7, step=3), "triplet": around(0.6, step=1)}
 OPEN = {"softmax": around(0.6, 0.01), "contrastive": lambda study: 0.6 + 0.02 * (-1) ** study, "triplet": around(0.55)}
 
 

@@ -26,8 +26,9 @@ from lossbench.executors.processes import ProcessExecutor, SerialExecutor, Worke
 from lossbench.specification.spec import SpecError
 from lossbench.store import Store
 from lossbench.sweep import estimate, launch
+from lossbench.sweep.plan_file import planned_before, stale_reasons
 from lossbench.sweep.study import Study
-from lossbench.sweep.sweep import Sweep, planned_before, stale_reasons
+from lossbench.sweep.sweep import Sweep
 
 FAST = (
     "training.epochs=2",
@@ -281,7 +282,7 @@ def test_results_of_other_code_are_named_and_not_used(finished, tmp_path, monkey
     _, kept, _ = finished
     store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
     monkeypatch.setattr("lossbench.specification.plan.code_digest", lambda plugins: "other")
-    monkeypatch.setattr("lossbench.sweep.sweep.code_digest", lambda plugins: "other")
+    monkeypatch.setattr("lossbench.sweep.plan_file.code_digest", lambda plugins: "other")
     changed = tiny_plan(*FAST)
     assert changed.run_spec(
         changed.experiment.tasks[0], changed.recipes[0], changed.recipes[0].defaults, seed=1, final=True
