@@ -15,7 +15,7 @@ from lossbench.report.sections.findings import verdict_word
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, make_table, plain
 from lossbench.statistics.effects import Effect, paired_effect
-from lossbench.statistics.verdicts import holm
+from lossbench.statistics.multiplicity import holm
 from lossbench.store import Store, StoreError, load_results
 
 ALPHA = 0.05

@@ -23,7 +23,7 @@ from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
 from lossbench.statistics.effects import Effect, paired_effect
-from lossbench.statistics.verdicts import holm
+from lossbench.statistics.multiplicity import holm
 
 Verdict = Literal["supported", "refuted", "undecided", "unanswerable"]
 ALPHA = 0.05

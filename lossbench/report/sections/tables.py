@@ -13,6 +13,7 @@ from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.sections.findings import verdict_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 ARROWS = {1: "↑", -1: "↓", 0: ""}
@@ -230,15 +231,14 @@ def _effect_cells(pair: PairVerdict | None) -> tuple[Cell, Cell, Cell]:
     return (
         Cell(formats.signed(effect.mean), effect.mean),
         Cell(formats.interval(effect.low, effect.high), effect.low),
-        Cell(formats.p_value(pair.p_holm), pair.p_holm),
+        Cell(formats.p_value(pair.p_adjusted), pair.p_adjusted),
     )
 
 
 def _effect_row(pair: PairVerdict) -> Row:
     effect = pair.effect
     verdict, mark = verdict_cell(pair)
-    flip = effect.p_sign_flip if effect.p_sign_flip is not None else math.nan
-    needed = pair.seeds_needed
+    needed = pair.studies_for_difference
     return Row(
         (
             Cell(pair.a),
@@ -246,15 +246,24 @@ def _effect_row(pair: PairVerdict) -> Row:
             Cell(formats.signed(effect.mean), effect.mean, "strong"),
             Cell(formats.interval(effect.low, effect.high), effect.low),
             Cell(formats.p_value(effect.p), effect.p),
-            Cell(formats.p_value(pair.p_holm), pair.p_holm),
-            Cell(formats.p_value(flip), flip),
+            Cell(formats.p_value(pair.p_adjusted), pair.p_adjusted),
+            Cell(formats.p_value(pair.p_sign_flip), pair.p_sign_flip),
             Cell(verdict, mark=mark),
             Cell(str(effect.n), float(effect.n)),
-            Cell(formats.score(pair.min_detectable_holm), pair.min_detectable_holm),
-            Cell(formats.count(needed) if needed else formats.NONE, float(needed) if needed else math.nan),
+            Cell(formats.score(pair.smallest_found), pair.smallest_found),
+            Cell(_needed(needed), float(needed.most or math.inf) if needed else math.nan),
             Cell(pair.note),
         )
     )
+
+
+def _needed(needed: StudiesNeeded | None) -> str:
+    """`12 to 24`: the looks between which an answer is to be expected."""
+    if needed is None or needed.least is None:
+        return formats.NONE
+    if needed.least == needed.most:
+        return formats.count(needed.least)
+    return f"{formats.count(needed.least)} to {formats.count(needed.most) if needed.most else 'more'}"
 
 
 def _figures_table(

@@ -52,12 +52,14 @@ def answer(evidence: Evidence, task: str) -> Answer:
 def effect_text(pair: PairVerdict) -> str:
     """`+0.031 [0.020, 0.042], p = 0.002`: effect, unadjusted 95 % interval, Holm-adjusted p."""
     effect = pair.effect
-    return f"{formats.signed(effect.mean)} {formats.interval(effect.low, effect.high)}, {formats.p_text(pair.p_holm)}"
+    return (
+        f"{formats.signed(effect.mean)} {formats.interval(effect.low, effect.high)}, {formats.p_text(pair.p_adjusted)}"
+    )
 
 
 def detectable_text(pairs: list[PairVerdict]) -> str:
     """The smallest difference these seeds could have shown, over the given pairs."""
-    found = np.array([pair.min_detectable_holm for pair in pairs])
+    found = np.array([pair.smallest_found for pair in pairs])
     found = found[np.isfinite(found)]
     if not found.size:
         return "these seeds have no spread to compute a smallest detectable difference from"

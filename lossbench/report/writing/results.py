@@ -139,9 +139,9 @@ def _pair(pair: PairVerdict) -> dict[str, Any]:
         "low": _plain(effect.low),
         "high": _plain(effect.high),
         "p": _plain(effect.p),
-        "p_holm": _plain(pair.p_holm),
-        "p_sign_flip": _plain(effect.p_sign_flip),
-        "detectable": _plain(pair.min_detectable_holm),
+        "p_holm": _plain(pair.p_adjusted),
+        "p_sign_flip": _plain(pair.p_sign_flip),
+        "detectable": _plain(pair.smallest_found),
         "seeds": effect.n,
         "incomplete": effect.incomplete,
     }
