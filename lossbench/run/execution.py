@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.plugins import Kind, PluginError, Problem, registry
-from lossbench.run import device, evaluation, parallel
+from lossbench.run import device, evaluation, parallel, sharding
 from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.run.data import TaskData, task_data, with_label_noise
 from lossbench.run.figures import evaluate
@@ -86,7 +86,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         seed_globals(spec.seed, f"init.{name}")
         own = replace(problem, generator=stream(spec.seed, f"init.{name}"))
         module: nn.Module = registry.find(kind, name).build(own, **params)
-        return module.to(spec.training.device)
+        return sharding.sharded(module).to(spec.training.device)
 
     network = parallel.with_global_statistics(make("backbone", spec.backbone, {}))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
@@ -126,7 +126,7 @@ def _run(spec: RunSpec) -> RunResult:
         record=record,
         arrays=arrays | observer.drawn if keeps else {},
         audit={"test_map_at_r": observer.audit} if observer.audit else {},
-        checkpoint=checkpoint(history.best_state) if keeps and spec.terms else None,
+        checkpoint=checkpoint(sharding.whole_state(model, history.best_state)) if keeps and spec.terms else None,
     )
 
 
@@ -151,7 +151,7 @@ def _costs(model: Model, clock: Clock, history: History) -> dict[str, float]:
     formed, active = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     costs["tuples_per_step"] = formed / history.steps if history.steps else 0.0
     costs["active_tuple_share"] = active / formed if formed else math.nan
-    costs["loss_parameters"] = float(sum(p.numel() for term in model.losses for p in term.module.parameters()))
+    costs["loss_parameters"] = float(sum(sharding.parameters(term.module) for term in model.losses))
     return costs
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from lossbench import metrics
 from lossbench.plugins import registry
 from lossbench.run import evaluation
 from lossbench.run.data import TaskData
-from lossbench.run.kept import PLANE_SAMPLES, drawn_index, worst_errors
-from lossbench.run.observing import with_centers
+from lossbench.run.kept import PLANE_SAMPLES, drawn_index, image_groups, worst_errors
+from lossbench.run.observing import centers_of
 from lossbench.run.pull import effective_pull
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
@@ -67,10 +69,11 @@ def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, 
         scores["test"] |= evaluation.score_few_shot(test, data.test.labels)
     if data.pairs is not None:
         scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
-    for name, module in with_centers(model):
-        found = metrics.center_statistics(module.centers.detach(), known, data.train.labels)
+    for name, centers in centers_of(model):
+        found = metrics.center_statistics(centers, known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
     scores["train"] |= _pull(spec, model, data)
+    arrays |= {"jackknife.sphere.map_at_r": _jackknife(test, data.test.labels, spec.task.protocol)}
     arrays |= {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
     if spec.embedding_dim == 2:
         index = drawn_index(len(data.train.labels), PLANE_SAMPLES)
@@ -79,6 +82,14 @@ def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, 
             "train.labels": data.train.labels[index].cpu().numpy(),
         }
     return scores, arrays | worst_errors(test, data.test) | {"class_names": np.array(data.test_names)}
+
+
+def _jackknife(test: Tensor, labels: Tensor, protocol: str) -> np.ndarray:
+    """MAP@R on the sphere without each test class; in closed-set, where classes are known, without each of some groups
+    of images: (G,) float64.
+    """
+    groups = torch.from_numpy(image_groups(len(labels))).to(labels.device) if protocol == "closed-set" else labels
+    return metrics.map_at_r_without(metrics.unit(test), labels, groups).cpu().numpy()
 
 
 def _pull(spec: RunSpec, model: Model, data: TaskData) -> dict[str, float]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lossbench import metrics
-from lossbench.run import evaluation
+from lossbench.run import evaluation, sharding
 from lossbench.run.data import TaskData
 from lossbench.run.kept import LARGEST_DRAWN, MAP_SAMPLES, PLANE_SAMPLES, drawn_index
 from lossbench.run.training import Model
@@ -25,7 +24,7 @@ class Observer:
         self.audit: list[float] = []
         self.epochs: list[np.ndarray] = []
         self.val_embeddings = torch.empty(0)
-        self.centers = {name: module.centers.detach().clone() for name, module in with_centers(model)}
+        self.centers = dict(centers_of(model))
         self.drawn_centers: list[np.ndarray] = []
         plane = spec.embedding_dim == 2
         self.drawn_index = drawn_index(len(data.test.labels), PLANE_SAMPLES if plane else MAP_SAMPLES)
@@ -66,9 +65,9 @@ class Observer:
     def _center_drift(self) -> dict[str, float]:
         """Mean distance by which the centers moved since the last look, and how many never did."""
         drift = {}
-        for name, module in with_centers(self.model):
-            moved = (module.centers.detach() - self.centers[name]).norm(dim=1)
-            self.centers[name] = module.centers.detach().clone()
+        for name, centers in centers_of(self.model):
+            moved = (centers - self.centers[name]).norm(dim=1)
+            self.centers[name] = centers
             drift[f"{name}.drift"] = float(moved.mean())
             drift[f"{name}.dead_centers"] = float((moved == 0).sum())
         return drift
@@ -82,6 +81,7 @@ class Observer:
         return drawn | ({"epochs.centers": np.stack(self.drawn_centers)} if self.drawn_centers else {})
 
 
-def with_centers(model: Model) -> list[tuple[str, Any]]:
-    """The losses that keep one center a class in a buffer `centers`."""
-    return [(term.name, term.module) for term in model.losses if hasattr(term.module, "centers")]
+def centers_of(model: Model) -> list[tuple[str, Tensor]]:
+    """The losses that keep one center a class, with a copy of the centers (C, D) of all classes."""
+    found = [(term.name, term.module) for term in model.losses if hasattr(term.module, "centers")]
+    return [(name, sharding.centers(module).clone()) for name, module in found]

@@ -172,7 +172,7 @@ def train(
         parallel.synchronize(model.parts().values())
         means = [value / len(plan) for value in torch.stack(sums).tolist()]
         loss = sum(term.weight * mean for term, mean in zip(model.losses, means, strict=True) if term.weight)
-        finite = parallel.from_first(math.isfinite(loss) and model.is_finite())
+        finite = parallel.everywhere(math.isfinite(loss) and model.is_finite())
         if finite and epoch not in validated:
             clock.lap("evaluation")
             continue

@@ -18,6 +18,7 @@ from lossbench.plugins import registry
 from lossbench.run.clock import Clock
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
+from lossbench.run.kept import image_groups
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train, validated_epochs
@@ -212,6 +213,24 @@ def test_a_final_run_that_is_not_whole_has_what_verdicts_need_with_the_same_bits
         assert scores == {name: everything[group][name] for name in scores}
     assert lean.record["curves"].keys() == whole.record["curves"].keys()
     assert (lean.arrays, lean.audit, lean.checkpoint) == ({}, {}, None)
+
+
+@pytest.mark.parametrize(("task", "groups"), [(DIGITS, 50), (DIGITS_OPEN, 4)], ids=["images", "classes"])
+def test_a_whole_run_keeps_its_score_without_each_group_of_test(task, groups):
+    spec = run_spec("softmax", task, "training.epochs=1", "training.batch_size=32")
+    result = execute(spec)
+    without, embeddings, labels = (
+        result.arrays[name] for name in ("jackknife.sphere.map_at_r", "embeddings", "labels")
+    )
+    member = labels if groups == 4 else image_groups(len(labels))
+    rest = member != member.max()
+    points = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    assert without.shape == (groups,)
+    assert without[-1] == pytest.approx(metrics.retrieval_metrics(points[rest], labels[rest])["map_at_r"], abs=1e-6)
+    assert without.std() > 0
+    again = execute(replace(spec, seed=2)).arrays["jackknife.sphere.map_at_r"]
+    assert not np.array_equal(without, again)
+    assert np.bincount(image_groups(359), minlength=50).tolist() == [8] * 9 + [7] * 41
 
 
 def retrieval_names():
