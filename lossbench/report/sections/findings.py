@@ -22,6 +22,7 @@ _WORDS = {
     "equivalent": "is equivalent to",
     "indistinguishable": "could not be told from",
     "undecided": "cannot be compared yet with",
+    "untested": "was not tested against",
 }
 
 
