@@ -114,14 +114,14 @@ def task_data(task: Task, input_size: int | None, device: str, fold: int | None)
     """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
     with warnings.catch_warnings():  # whoever planned the run was told
         warnings.simplefilter("ignore", UnreadableFiles)
-        source = datasets.load(task.dataset, input_size)
+        source = datasets.load(task.dataset, input_size, task.fit)
     parts = splits.split(source, task.protocol, fold=fold)
     train_index = training_samples(source, parts, task.train_classes)
     train_classes = np.unique(source.labels[train_index])
     closed = task.protocol == "closed-set"
 
     def tensors(index: np.ndarray, classes: np.ndarray) -> Split:
-        images = torch.from_numpy(np.ascontiguousarray(source.images[index]))
+        images = torch.from_numpy(np.ascontiguousarray(source.samples[index]))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         labels = torch.from_numpy(np.searchsorted(classes, source.labels[index]))
         return Split(images=images.contiguous().to(device), labels=labels.to(device))

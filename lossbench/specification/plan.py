@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,8 +158,6 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         except ValueError as error:
             mistakes.append(f"{toml_path(['tasks', position])}: {error}")
             continue
-        if train_sizes[task] < (batch := experiment.training.batch_size):
-            mistakes.append(f"training.batch_size: {batch} is more than the {train_sizes[task]} images of {task.key}")
     if mistakes:
         raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
     return Plan(
@@ -231,7 +230,23 @@ def _check_task(task: Task, training: Training) -> tuple[str, int, tuple[int, in
     Raises:
         ValueError: unknown data set or protocol, missing data, or an impossible split.
     """
-    source = datasets.load(task.dataset, task.input_size or training.input_size)
+    if (outline := datasets.outline(task.dataset)) is not None:  # refused before hours of decoding
+        _check_splits(outline, task, training)
+    source = datasets.load(task.dataset, task.input_size or training.input_size, task.fit)
+    if source.features is not None and task.input_size is not None:
+        raise DataError(f"{task.dataset}: holds vectors, which have no size in pixels; leave input_size away")
+    size, parts = _check_splits(source, task, training)
+    for note in parts.notes:
+        warnings.warn(f"{task.dataset}: {note}", stacklevel=2)
+    return source.checksum, size, (len(parts.val), len(parts.test)), int(np.prod(source.samples.shape[1:]))
+
+
+def _check_splits(source: datasets.Dataset, task: Task, training: Training) -> tuple[int, splits.Split]:
+    """The fewest training samples of any fold of a task, and the last of its splits.
+
+    Raises:
+        ValueError: an impossible split, or one without enough to train on.
+    """
     sizes = []
     for fold in (None, *task.final_folds):
         parts = splits.split(source, task.protocol, fold=fold)
@@ -241,4 +256,17 @@ def _check_task(task: Task, training: Training) -> tuple[str, int, tuple[int, in
                 f"{task.dataset}: {task.protocol} without folds is for development and has no test; "
                 "say how many folds to test on, such as folds = 2"
             )
-    return source.checksum, min(sizes), (len(parts.val), len(parts.test)), int(np.prod(source.images.shape[1:]))
+    if min(sizes) < training.batch_size:
+        raise DataError(_too_few(min(sizes), training))
+    return min(sizes), parts
+
+
+def _too_few(size: int, training: Training) -> str:
+    """That a batch is larger than the training set, and the line to paste that helps where one does."""
+    rule = f"training.batch_size {training.batch_size} is more than the {size} samples there are to train on"
+    batch = 2 ** (size.bit_length() - 1) if size else 0  # the largest power of two that they fill
+    if batch < 4:
+        return f"{rule}; more samples are needed, at least 4"
+    per_class = min(training.samples_per_class, batch // 2)
+    fewer = f" --set training.samples_per_class={per_class}" if per_class < training.samples_per_class else ""
+    return f"{rule}; --set training.batch_size={batch}{fewer}"

@@ -40,6 +40,7 @@ class Task(Table):
     Attributes:
         train_classes: train on this many of the training classes only (the same for every run).
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
+        fit: how pictures that are not square become so: their middle (`crop`), the whole on gray (`pad`) or `stretch`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
         folds: final runs are made on each of the first so many folds; tuning uses the split without a fold.
     """
@@ -48,6 +49,7 @@ class Task(Table):
     protocol: Name
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
     folds: Annotated[Whole, Field(ge=1)] | None = None
 
