@@ -10,7 +10,7 @@ from pathlib import Path
 from lossbench.datasets.cache import data_folder
 from lossbench.datasets.dataset import DataError, Dataset, Fit, Request, with_checksum
 from lossbench.datasets.pictures import line
-from lossbench.plugins import registry
+from lossbench.plugins import Plugin, PluginError, registry
 
 WITH_PATH = ("csv", "features", "folder", "huggingface")
 BY_SUFFIX = {".csv": "csv", ".npz": "features", ".parquet": "features"}
@@ -66,12 +66,12 @@ def outline(name: str) -> Dataset | None:
     return replace(found, name=name, protocols=plugin.protocols)
 
 
-def _found(name: str) -> tuple[registry.Plugin, str]:
+def _found(name: str) -> tuple[Plugin, str]:
     """The plugin of a name, and the path behind its colon."""
     plugin_name, _, path = name.partition(":")
     try:
         plugin = registry.find("dataset", plugin_name)
-    except registry.PluginError:
+    except PluginError:
         kind = "folder" if Path(name).expanduser().is_dir() else BY_SUFFIX.get(Path(name).suffix.lower())
         if kind and Path(name).expanduser().exists():
             raise DataError(f"{name!r} is a {'folder' if kind == 'folder' else 'file'}: write {kind}:{name}") from None
