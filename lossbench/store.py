@@ -28,7 +28,7 @@ import pandas as pd
 
 from lossbench.specification.spec import SCHEMA
 
-ROW_COLUMNS = ["experiment", "dataset", "protocol", "recipe", "role", "trial", "seed", "run_id", "status"]
+ROW_COLUMNS = ["experiment", "dataset", "protocol", "study", "recipe", "role", "trial", "seed", "run_id", "status"]
 KEPT_RECORDS = 1024  # in memory
 METRIC_GROUPS = ("train", "val", "test")
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY  # NaN, which JSON lacks, is null

@@ -1,17 +1,18 @@
-"""Which samples train, validate and test: fixed for each data set and protocol, part of its definition.
+"""Which samples train, validate and test: fixed for each data set and protocol, and dealt anew for each study.
 
 - closed-set: the same classes everywhere, stratified 60 / 20 / 20. Where the publisher has a test part it is
   the test, and a sixth of the rest validates. What is held out of a class is two samples or more, so that each has a
   match: a class of five to seven gives two to val and two to test, one of three or four gives two to either in turn,
   one of one or two is in train only; `Split.notes` counts them.
-- open-set: test classes are disjoint from training classes, validation classes from both. Fold k of CLASS_FOLDS
-  validates on other classes; the test classes never change.
+- open-set: test classes are disjoint from training classes, validation classes from both.
 - verification: a pairs file. Without a fold it is the development view; fold k of the test view tests on fold k,
   chooses epoch and threshold on fold k + 1, and trains on the rest.
 
 A split of the user's own (`Dataset.fixed_split`) holds under either protocol: closed-set needs every class of val and
 test in train, open-set no class of test in train or val. Without a val, a sixth of train validates, or a third of
 its classes.
+
+With a deal, `deals` cuts training and validation anew; the test samples are those of the split without one.
 
 Long tail: where a data set sets `max_per_class`, only that many samples of a class count, the first ones, so that
 no class drowns the others; a class of one sample is not trained on, because it has no positive pair, but stands
@@ -36,8 +37,8 @@ from lossbench.datasets.dataset import (
     Indices,
     Pairs,
 )
+from lossbench.datasets.deals import dealt
 
-CLASS_FOLDS = 3  # of ten classes, four are learnt and two validate, as without folds
 MIN_CLASSES = 2  # in each part of an open-set split: retrieval needs impostors
 _NOTHING: Indices = np.zeros(0, dtype=np.int64)
 
@@ -60,12 +61,13 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def split(data: Dataset, protocol: str, *, fold: int | None = None) -> Split:
+def split(data: Dataset, protocol: str, *, fold: int | None = None, deal: int | None = None) -> Split:
     """The split of a data set under a protocol.
 
     Args:
         protocol: `closed-set`, `open-set` or `verification`.
-        fold: None: the one split, or the development view; k: fold k of open-set classes or of a pairs file.
+        fold: None: the one split, or the development view; k: fold k of a pairs file.
+        deal: seed by which training and validation are dealt anew, as far as they are free; None: as published.
 
     Raises:
         DataError: a protocol that the data set does not offer, or too few classes or samples for it.
@@ -74,7 +76,15 @@ def split(data: Dataset, protocol: str, *, fold: int | None = None) -> Split:
     offered = [name for name in data.protocols or makers if name in makers]
     if protocol not in makers or protocol not in offered:
         raise DataError(f"{_name(data)}: protocol {protocol!r} is not offered; it has {', '.join(offered)}")
-    return makers[protocol](data, fold)
+    parts = makers[protocol](data, fold)
+    return parts if deal is None else dealt(data, protocol, parts, deal)
+
+
+def folds(data: Dataset, protocol: str) -> int:
+    """How many folds a protocol tests on, one after the other; 0 where it has one test."""
+    if protocol != "verification" or data.class_part is None:
+        return 0
+    return int(data.class_part.max()) + 1
 
 
 def classes_of(data: Dataset, samples: Indices) -> Indices:
@@ -90,8 +100,7 @@ def _name(data: Dataset) -> str:
 
 
 def _closed_set(data: Dataset, fold: int | None) -> Split:
-    if fold is not None:
-        raise DataError(f"{_name(data)}: closed-set has no folds")
+    _no_folds(data, "closed-set", fold)
     notes: tuple[str, ...] = ()
     if data.fixed_split is not None:
         train, val, test = _as_given(data, data.fixed_split)
@@ -122,6 +131,11 @@ def _held_back(data: Dataset) -> tuple[str, ...]:
         (small, "three or four samples, in train and in either val or test"),
     )
     return tuple(f"closed-set: {count} of {len(counts)} classes have {what}" for count, what in lines if count)
+
+
+def _no_folds(data: Dataset, protocol: str, fold: int | None) -> None:
+    if fold is not None:
+        raise DataError(f"{_name(data)}: {protocol} has no folds; studies deal train and val anew (budget.studies)")
 
 
 def _has_match(labels: Indices) -> bool:
@@ -191,11 +205,10 @@ def _fixed_permutation(count: int) -> Indices:
 
 
 def _open_set(data: Dataset, fold: int | None) -> Split:
+    _no_folds(data, "open-set", fold)
     if data.fixed_split is not None:
-        return _open_set_as_given(data, data.fixed_split, fold)
+        return _open_set_as_given(data, data.fixed_split)
     parts = data.class_split if data.class_split is not None else _made_class_split(data)
-    if fold is not None:
-        parts = _rotated(parts, _checked_fold(data, fold, CLASS_FOLDS))
     for part, value in (("train", TRAIN), ("val", VAL), ("test", TEST)):
         if (count := int((parts == value).sum())) < MIN_CLASSES:
             raise DataError(f"{_name(data)}: open-set: {count} classes in {part}; at least {MIN_CLASSES} are needed")
@@ -208,10 +221,8 @@ def _open_set(data: Dataset, fold: int | None) -> Split:
     )
 
 
-def _open_set_as_given(data: Dataset, given: Indices, fold: int | None) -> Split:
+def _open_set_as_given(data: Dataset, given: Indices) -> Split:
     """The user's own split for open-set; where it has no val, a third of the training classes validates."""
-    if fold is not None:
-        raise DataError(f"{_name(data)}: open-set has no folds where the split is your own")
     learnt, tested = (np.unique(data.labels[where]) for where in (given != TEST, given == TEST))
     if len(shared := np.intersect1d(learnt, tested)):
         raise DataError(
@@ -248,16 +259,6 @@ def class_split(classes: int, *, train: int, val: int, test: int) -> Indices:
         raise DataError(f"{train} + {val} + {test} classes asked for, but there are {classes}")
     parts = np.repeat(np.array([TRAIN, VAL, TEST], dtype=np.int64), [train, val, test])
     return parts[_fixed_permutation(classes)]
-
-
-def _rotated(parts: Indices, fold: int) -> Indices:
-    """Training and validation classes dealt anew: every CLASS_FOLDS-th in a fixed random order validates."""
-    learnt = np.flatnonzero(parts != TEST)
-    dealt = learnt[_fixed_permutation(len(learnt))]
-    rotated = parts.copy()
-    rotated[dealt] = TRAIN
-    rotated[dealt[fold::CLASS_FOLDS]] = VAL
-    return rotated
 
 
 def _checked_fold(data: Dataset, fold: int, folds: int) -> int:

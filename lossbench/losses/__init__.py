@@ -6,30 +6,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lossbench.losses.adaface import AdaFaceLoss as AdaFaceLoss
     from lossbench.losses.center import CenterLoss as CenterLoss
     from lossbench.losses.contrastive import ContrastiveLoss as ContrastiveLoss
     from lossbench.losses.contrastive_center import ContrastiveCenterLoss as ContrastiveCenterLoss
     from lossbench.losses.island import IslandLoss as IslandLoss
+    from lossbench.losses.magface import MagFaceLoss as MagFaceLoss
     from lossbench.losses.ring import RingLoss as RingLoss
     from lossbench.losses.softmax import SoftmaxLoss as SoftmaxLoss
     from lossbench.losses.triplet import TripletLoss as TripletLoss
     from lossbench.losses.triplet_center import TripletCenterLoss as TripletCenterLoss
 
 _HOME = {
+    "AdaFaceLoss": "adaface",
     "CenterLoss": "center",
     "ContrastiveCenterLoss": "contrastive_center",
     "ContrastiveLoss": "contrastive",
     "IslandLoss": "island",
+    "MagFaceLoss": "magface",
     "RingLoss": "ring",
     "SoftmaxLoss": "softmax",
     "TripletCenterLoss": "triplet_center",
     "TripletLoss": "triplet",
 }
 __all__ = [
+    "AdaFaceLoss",
     "CenterLoss",
     "ContrastiveCenterLoss",
     "ContrastiveLoss",
     "IslandLoss",
+    "MagFaceLoss",
     "RingLoss",
     "SoftmaxLoss",
     "TripletCenterLoss",

@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     from lossbench.losses import CenterLoss, ContrastiveLoss, SoftmaxLoss, TripletLoss
 
 
-@loss("softmax", space={"head": Choice(("affine", "linear"))}, source="cross-entropy on a linear head")
-def softmax(problem: Problem, *, head: str = "affine") -> SoftmaxLoss:
+@loss(
+    "softmax",
+    space={
+        "head": Choice(("affine", "linear")),
+        "label_smoothing": Float(0.0, 0.3, tune=False, valid=(0.0, 0.999)),  # at 1 the labels play no part
+    },
+    source="cross-entropy on a linear head",
+)
+def softmax(problem: Problem, *, head: str = "affine", label_smoothing: float = 0.0) -> SoftmaxLoss:
     """Cross-entropy on a head W x + b (`affine`) or W x (`linear`)."""
     from lossbench.losses.softmax import SoftmaxLoss
 
-    return SoftmaxLoss(problem.num_classes, problem.embedding_dim, bias=head == "affine", generator=problem.generator)
+    return SoftmaxLoss(
+        problem.num_classes, problem.embedding_dim, bias=head == "affine", label_smoothing=label_smoothing,
+        generator=problem.generator,
+    )  # fmt: skip
 
 
 @loss(

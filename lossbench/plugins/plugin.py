@@ -34,7 +34,7 @@ class PluginError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Float:
-    """A real hyper-parameter: searched in [low, high] (logarithmically if `log`), allowed in `valid`.
+    """A real hyper-parameter: searched in [low, high] (by `log`) unless `tune=False`, allowed in `valid`.
 
     `valid` is what a fixed value is checked against; the search range lies inside it.
 
@@ -46,6 +46,7 @@ class Float:
     high: float
     log: bool = False
     valid: tuple[float, float] = (-math.inf, math.inf)
+    tune: bool = True
 
     def __post_init__(self) -> None:
         """Reject a range that cannot be searched."""

@@ -109,5 +109,6 @@ def _terminal(document: Document) -> Iterator[str]:
             yield ""
             yield from (f"  {line}" for line in plain(item.tables["ranking"], columns=8))
     yield ""
+    yield from (missing.sentence for missing in document.left_out)
     if document.state:
         yield document.state

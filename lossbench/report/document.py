@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import pickle
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lossbench import __version__
 from lossbench.executors.processes import SerialExecutor
 from lossbench.executors.threads import available_cores
-from lossbench.report.drawing import maps, planes, sweep_figures, task_figures
+from lossbench.report.drawing import maps, overall_figures, planes, task_figures
+from lossbench.report.drawing.attempts import Attempts, LeftOut
 from lossbench.report.drawing.figures import Picture
 from lossbench.report.evidence import overall
 from lossbench.report.evidence.comparisons import Evidence
@@ -21,14 +24,21 @@ from lossbench.report.evidence.material import Material
 from lossbench.report.sections import (
     claim_answers,
     costs,
+    distances,
+    effects,
     equal_time,
+    folds,
     gallery,
     importance,
     malpractice,
     parameter_sweeps,
     protocol,
     pulls,
-    tables,
+    quality,
+    ranking,
+    runs,
+    studies,
+    tuned,
     tuning_tax,
 )
 from lossbench.report.sections.findings import Finding, findings, scope
@@ -37,22 +47,22 @@ from lossbench.report.writing.cells import Table
 
 Maker = Callable[[Evidence, str], Table | None]
 TABLES: Mapping[str, Maker] = {
-    "ranking": tables.ranking,
-    "effects": tables.effects,
-    "quality": tables.quality,
-    "distances_sphere": lambda evidence, task: tables.distances(evidence, task, "sphere"),
-    "distances_raw": lambda evidence, task: tables.distances(evidence, task, "euclidean"),
+    "ranking": ranking.table,
+    "effects": effects.table,
+    "quality": quality.table,
+    "distances_sphere": lambda evidence, task: distances.table(evidence, task, "sphere"),
+    "distances_raw": lambda evidence, task: distances.table(evidence, task, "euclidean"),
     "steps": costs.steps,
     "cost": costs.runs,
     "equal_time": equal_time.table,
-    "tuned": tables.tuned,
+    "tuned": tuned.table,
     "tuning_tax": tuning_tax.tax,
     "pulls": pulls.table,
     "importances": importance.table,
     "malpractice": malpractice.table,
-    "seeds": tables.seeds,
-    "folds": tables.folds,
-    "runs": tables.every_run,
+    "studies": studies.table,
+    "folds": folds.table,
+    "runs": runs.table,
 }
 
 
@@ -69,14 +79,15 @@ class TaskReport:
     galleries: tuple[gallery.Gallery, ...]
     map_data: Mapping[str, Any] | None
     animation: bytes | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A whole report.
 
-    `state` says in one sentence what is missing; empty for a complete one. `tables`, `pictures` and `findings` are
-    those of all tasks together.
+    `state` says in one sentence what is missing; empty for a complete one. `left_out` are the figures that could not
+    be drawn. `tables`, `pictures` and `findings` are those of all tasks together.
     """
 
     name: str
@@ -84,6 +95,7 @@ class Document:
     version: str
     scope: str
     state: str
+    left_out: tuple[LeftOut, ...]
     empty: bool
     tasks: tuple[TaskReport, ...]
     claims: tuple[claim_answers.Answer, ...]
@@ -105,16 +117,20 @@ def compose(material: Material, evidence: Evidence) -> Document:
         found = {"claims": claim_answers.table(answered), "scaling": costs.scaling_table(material)} | (
             {"overall": overall.table(together)} if together.worthwhile else {}
         )
-        pictures = {} if empty else task_figures.overall_pictures(together) | sweep_figures.noise_pictures(material)
+        pictures, left_out = ({}, ()) if empty else overall_figures.pictures(together)
         written = [_task(evidence, task) for task in tasks]
+        shown = [drawn[task].result() for task in tasks]
         return Document(
             name=material.name,
             question=str(material.experiment.get("question", "")),
             version=__version__,
             scope=scope(material),
             state=_state(material),
+            left_out=tuple(
+                itertools.chain(*(item.left_out for item in written), *(missing for _, missing in shown), left_out)
+            ),
             empty=empty,
-            tasks=tuple(replace(item, pictures=drawn[item.task].result()) for item in written),
+            tasks=tuple(replace(item, pictures=own) for item, (own, _) in zip(written, shown, strict=True)),
             claims=answered,
             tables={name: table for name, table in found.items() if table},
             pictures=pictures,
@@ -134,12 +150,16 @@ def _beside(tasks: int) -> Executor:
     return ProcessPoolExecutor(copies, mp_context=fork) if threads == 1 else SerialExecutor()
 
 
-def _pictures(evidence: bytes, task: str) -> dict[str, Picture]:
+def _pictures(evidence: bytes, task: str) -> tuple[dict[str, Picture], tuple[LeftOut, ...]]:
     return task_figures.pictures(pickle.loads(evidence), task)  # this process's own
 
 
 def _task(evidence: Evidence, task: str) -> TaskReport:
     """All of a task but its pictures."""
+    material, attempt = evidence.material, Attempts(task)
+    mistakes = attempt("worst retrieval mistakes", partial(gallery.galleries, material, task))
+    map_data = attempt("embedding maps", partial(maps.interactive, material, task))
+    animation = attempt("features by epoch", partial(planes.animation, material, task))
     return TaskReport(
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
@@ -151,9 +171,10 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         ),
         tables={name: table for name, make in TABLES.items() if (table := make(evidence, task))},
         pictures={},
-        galleries=gallery.galleries(evidence.material, task),
-        map_data=maps.interactive(evidence.material, task),
-        animation=planes.animation(evidence.material, task),
+        galleries=mistakes or (),
+        map_data=map_data,
+        animation=animation,
+        left_out=tuple(attempt.left_out),
     )
 
 

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from lossbench.plugins import Problem, registry
+from lossbench.run.data import TaskData, task_data
 from lossbench.run.device import environment, set_up
-from lossbench.run.execution import TaskData, build, task_data
+from lossbench.run.execution import build
 from lossbench.run.sampling import balanced_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, autocast, combine, make_optimizer, to_input
@@ -84,7 +85,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     first = next(iter(specs.values()))
     set_up(first.training.device)
     registry.load_files(first.plugin_files)
-    data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device, first.fold)
+    data = task_data(first)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
     order = random.Random(0)

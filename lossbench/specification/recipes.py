@@ -41,7 +41,7 @@ class Recipe:
     @property
     def searched(self) -> dict[str, Range]:
         """The parameters that a study searches."""
-        return {name: allowed for name, allowed in self.space.items() if isinstance(allowed, Float) or allowed.tune}
+        return {name: allowed for name, allowed in self.space.items() if allowed.tune}
 
     def terms(self, values: Mapping[str, Value]) -> tuple[Term, ...]:
         """The losses with their weights and parameters at the given values."""

@@ -10,12 +10,24 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_serializer,
+    field_validator,
+)
 
 from lossbench.plugins.mistakes import SpecError as SpecError
 from lossbench.plugins.mistakes import nearest as nearest
@@ -26,6 +38,7 @@ Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Value = float | int | str
+AUTO = "auto"
 
 
 class Table(BaseModel):
@@ -38,25 +51,23 @@ class Task(Table):
     """A data set under a protocol.
 
     Attributes:
-        train_classes: train on this many of the training classes only (the same for every run).
+        train_classes: train on this many of the training classes only (the same for every run of a study).
+        val_classes: validate on this many of the validation classes only, where these are classes of their own.
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
         fit: how pictures that are not square become so: their middle (`crop`), the whole on gray (`pad`) or `stretch`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
-        folds: final runs are made on each of the first so many folds; tuning uses the split without a fold.
+        splits: `dealt`: every study deals training and validation anew, as far as the protocol leaves them free;
+            `fixed`: all studies have the one split.
     """
 
     dataset: Name
     protocol: Name
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
+    val_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     fit: Literal["crop", "pad", "stretch"] = "crop"
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
-    folds: Annotated[Whole, Field(ge=1)] | None = None
-
-    @property
-    def final_folds(self) -> tuple[int | None, ...]:
-        """The fold of each final run of a seed; None where the task has no folds."""
-        return (None,) if self.folds is None else tuple(range(self.folds))
+    splits: Literal["dealt", "fixed"] = "dealt"
 
     @property
     def key(self) -> str:
@@ -77,6 +88,10 @@ class RecipeEntry(Table):
     use: Name
 
 
+def _or_auto(given: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    return given if given == AUTO else number(given)
+
+
 def _recipe_entry(item: Any) -> Any:
     return {"name": item, "use": item} if isinstance(item, str) else item
 
@@ -85,7 +100,10 @@ class Training(Table):
     """One setting for every recipe of an experiment.
 
     Attributes:
-        epochs: passes over the training split; an epoch is floor(N / batch_size) full batches.
+        epochs: passes over the training split; an epoch is floor(N / batch_size) full batches. A file may say `auto`:
+            then a pilot finds a number before the first study; the type is that of every run.
+        validations: how many times validation is scored while a run trains, at evenly spaced epochs, the last one among
+            them; the untrained network is scored beside them. Absent, after every epoch.
         batch_size: images in a batch, for every sampler.
         samples_per_class: M of the balanced sampler.
         optimizer: `adam` or `sgd` (with `momentum`).
@@ -102,7 +120,10 @@ class Training(Table):
         time_limit_s: a run that takes longer is stopped and recorded as failed.
     """
 
-    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = 15
+    epochs: Annotated[
+        Whole, Field(ge=1, le=100_000), WrapValidator(_or_auto), PlainSerializer(lambda epochs: epochs, return_type=Any)
+    ] = 15
+    validations: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=4)] = 64
     samples_per_class: Annotated[Whole, Field(ge=2)] = 4
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -117,17 +138,61 @@ class Training(Table):
     precision: Literal["float32", "bf16"] = "float32"
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 
+    @property
+    def piloted(self) -> bool:
+        """Whether the number of epochs is still to be found."""
+        return str(self.epochs) == AUTO
+
+
+class Several(Table):
+    """Studies until the top is decided: at least `least`, at most `most`; looks are those of the fixed schedule."""
+
+    least: Annotated[Whole, Field(ge=1, le=10_000)]
+    most: Annotated[Whole, Field(ge=1, le=10_000)]
+
+    @field_validator("most")
+    @classmethod
+    def _not_fewer(cls, most: int, given: ValidationInfo) -> int:
+        if most < given.data.get("least", 1):
+            raise ValueError(f"{most} is fewer than the least, {given.data['least']}")
+        return most
+
+
+def _several(given: Any) -> Any:
+    """A number of studies is that many at least and at most."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        if given < 1:
+            raise ValueError(f"{given} is less than 1")
+        return {"least": given, "most": given}
+    if isinstance(given, (Mapping, Several)):
+        return given
+    raise ValueError(f"{given!r} is neither a whole number nor a table {{ least, most }}")
+
 
 class Budget(Table):
     """How much every recipe gets; the same for all.
 
     Attributes:
-        trials: Optuna trials for each recipe, task and study; trial 0 is the default parameters.
-        seeds: final runs for each recipe and task, with seeds that tuning never saw.
+        studies: repetitions of the whole task: a deal of the split, a search for every recipe, a choice, final runs.
+        trials: points that the search of a recipe tries in a study; trial 0 is the default parameters.
+        candidates: the highest trials that are tried again, beside the default, before one of them is chosen.
+        candidate_seeds: fresh runs of each candidate, which alone decide.
+        seeds: final runs of a recipe in a study.
+        longer: studies, from the first, whose chosen points are trained once more for twice the epochs.
+        racing: whether recipes that are clearly beaten leave (`lossbench.sweep.stopping`).
     """
 
-    trials: Annotated[Whole, Field(ge=1, le=10_000)] = 12
-    seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 8
+    studies: Annotated[Several, BeforeValidator(_several)] = Several(least=7, most=7)
+    trials: Annotated[Whole, Field(ge=1, le=10_000)] = 6
+    candidates: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    candidate_seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    longer: Annotated[Whole, Field(ge=0, le=10_000)] = 4
+    racing: Annotated[bool, Field(strict=True)] = False
+
+    @field_serializer("studies")
+    def _as_written(self, studies: Several) -> Any:
+        return studies.least if studies.least == studies.most else studies.model_dump()
 
 
 def _two_sides(given: Any) -> Any:
@@ -189,6 +254,7 @@ class Experiment(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     question: str = ""
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0  # of all that is random: another one repeats the whole work
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     backbone: Name
     embedding_dim: Annotated[Whole, Field(ge=1, le=65536)] = 32
@@ -279,14 +345,9 @@ class RunSpec:
     audit: bool = True
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
 
-    @property
-    def label_noise(self) -> float:
-        """The share of wrong labels in training and validation: the task's own, else the experiment's."""
-        return self.training.label_noise if self.task.label_noise is None else self.task.label_noise
-
     @cached_property
     def key(self) -> str:
-        """Hash of everything but the provenance: two runs of one key differ in code, data or libraries only."""
+        """Hash of settings and data: two runs of one key differ in code, plugins or libraries only."""
         return _digest(self._identity())
 
     @cached_property
@@ -295,14 +356,25 @@ class RunSpec:
         return _digest({**self._identity(), "provenance": self.provenance})
 
     def _identity(self) -> dict[str, Any]:
-        content = _as_dict(self)
-        del content["provenance"], content["plugin_files"]
-        content["task"] = _fields(self.task, "folds")  # how many others there are is not part of a fold
-        content["training"] = training = _fields(self.training, "time_limit_s")
+        """What differs from its default, so that a setting that comes later leaves every stored run what it is.
+
+        A changed default would give other runs the identity of stored ones: it needs a key of another name.
+        """
+        content = {name: value for name, value in _as_dict(self).items() if value != _DEFAULTS.get(name, _REQUIRED)}
+        for name in ("provenance", "plugin_files") if self.final else ("provenance", "plugin_files", "whole", "audit"):
+            content.pop(name, None)
+        task = _settings(self.task, "splits")  # the deal is what comes of it
+        # What follows the colon of `folder:PATH` says where data lie; the checksum says what they are.
+        content["task"] = {**task, "dataset": self.task.dataset.partition(":")[0]}
+        content["training"] = training = _settings(self.training, "time_limit_s")
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
-            content["training"] = {name: training[name] for name in ("input_size", "device", "processes")}
-            content["training"]["label_noise"] = self.label_noise  # which validation knows too
-        return content
+            content["training"] = {name: training[name] for name in UNTRAINED if name in training}
+        return {**content, "data": self.provenance.data}
+
+
+_REQUIRED = object()  # equal to no value
+_DEFAULTS = {each.name: each.default for each in fields(RunSpec) if each.default is not MISSING}
+UNTRAINED = ("input_size", "device", "processes", "label_noise")  # what a network that is not trained depends on
 
 
 def to_json(spec: RunSpec) -> dict[str, Any]:
@@ -314,8 +386,14 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)  # thousands of runs share a task and its training
-def _fields(table: Task | Training, *left_out: str) -> dict[str, Any]:
-    return table.model_dump(exclude=set(left_out))
+def _fields(table: Task | Training) -> dict[str, Any]:
+    return table.model_dump()
+
+
+@lru_cache(maxsize=64)
+def _settings(table: Task | Training, *left_out: str) -> dict[str, Any]:
+    """The values that differ from their defaults."""
+    return table.model_dump(exclude=set(left_out), exclude_defaults=True)
 
 
 def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def decode(request: Request) -> Dataset:
         published_test=np.array([True, False, False]),
         pairs=Pairs(first=row, second=row[::-1].copy(), same=row > 1, part=row),
         max_per_class=7,
+        val_is_made=True,
+        class_family=np.array([3, 3]),
         unreadable=("x.png",),
     )
 
@@ -61,6 +63,8 @@ def test_decoding_happens_once_and_everything_comes_back(source):
         assert not found.images.flags.writeable
         assert found.checksum == built.checksum
         assert (found.class_names, found.unreadable, found.max_per_class) == (("a", "ü"), ("x.png",), 7)
+        assert found.val_is_made
+        assert found.class_family.tolist() == [3, 3]
         expected = arrays_of(built)
         assert expected.keys() == arrays_of(found).keys()
         for name, array in arrays_of(found).items():
@@ -297,6 +301,8 @@ def test_the_checksum_is_of_content_and_splits(source):
         replace(data, published_test=None),
         replace(data, pairs=None),
         replace(data, max_per_class=None),
+        replace(data, val_is_made=False),
+        replace(data, class_family=None),
     ]
     assert len({checksum, *(with_checksum(other).checksum for other in changed)}) == len(changed) + 1
     assert json.dumps(checksum)

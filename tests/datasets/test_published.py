@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deal_checks import DEALS, assert_sound
 
 from lossbench.datasets import load
 from lossbench.datasets.fetch import verify
+from lossbench.datasets.omniglot import VALIDATION_ALPHABETS
 from lossbench.datasets.sources import SOURCES
-from lossbench.datasets.splits import CLASS_FOLDS, split
+from lossbench.datasets.splits import split
 
 FOLDER = Path(os.environ.get("LOSSBENCH_DATA", "/nonexistent"))
 SIZE = {"omniglot": 28, "lfw": 32}
@@ -43,7 +45,7 @@ def real(tmp_path_factory):
 @pytest.mark.parametrize("name", [published(name) for name in SOURCES])
 def test_every_protocol_and_fold_is_disjoint(real, name):
     data = real(name)
-    folds = {"closed-set": [None], "open-set": [None, *range(CLASS_FOLDS)], "verification": [None, *range(10)]}
+    folds = {"closed-set": [None], "open-set": [None], "verification": [None, *range(10)]}
     for protocol in data.protocols:
         for fold in folds[protocol]:
             parts = split(data, protocol, fold=fold)
@@ -54,6 +56,28 @@ def test_every_protocol_and_fold_is_disjoint(real, name):
                 assert val | test <= train
             else:
                 assert len(train) + len(val) + len(test) == len(train | val | test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [published(name) for name in SOURCES])
+def test_deals_are_sound(real, name):
+    data = real(name)
+    for protocol in data.protocols:
+        different = assert_sound(data, protocol, 0 if protocol == "verification" else None)
+        assert different == 1 if protocol == "verification" else different > 2  # ten classes have fifteen ways
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [published("omniglot")])
+def test_a_deal_of_omniglot_validates_on_six_other_alphabets(real, name):
+    data = real(name)
+    alphabets = []
+    for deal in DEALS:
+        parts = split(data, "open-set", deal=deal)
+        names = {data.class_names[label].partition("/")[0] for label in np.unique(data.labels[parts.val])}
+        assert len(names) == 6
+        alphabets.append(names)
+    assert all(names != VALIDATION_ALPHABETS for names in alphabets)
 
 
 @pytest.mark.slow

@@ -149,6 +149,11 @@ def test_new_loss_writes_a_plugin_that_conforms_and_a_test_that_passes_and_overw
     result = CliRunner().invoke(main, ["new-loss", "my-own-loss", "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.output
     plugin, test = tmp_path / "my_own_loss.py", tmp_path / "test_my_own_loss.py"
+    placeholder = CliRunner().invoke(main, ["check", str(plugin)])
+    assert placeholder.exit_code == 1
+    (line,) = [line for line in placeholder.output.splitlines() if line.startswith("lossbench: error: ")]
+    assert "source: source = 'where the formula comes from" in line
+    plugin.write_text(plugin.read_text().replace("where the formula comes from: a DOI or an arXiv number", "me"))
     checked = CliRunner().invoke(main, ["check", str(plugin)])
     assert checked.exit_code == 0, checked.output
     assert "FAIL" not in checked.output

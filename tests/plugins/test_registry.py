@@ -101,7 +101,16 @@ def test_lambda_is_spelled_lambda_in_files_and_lambda_underscore_in_python(tmp_p
 def test_a_joint_recipe_has_lambda_and_the_sampler_its_terms_need():
     recipe = make_recipe("softmax+contrastive", "softmax+contrastive", Training())
     assert recipe.sampler == "balanced"
-    assert list(recipe.space) == ["lr", "head", "lambda", "pos_margin", "neg_margin", "miner", "memory"]
+    assert list(recipe.space) == [
+        "lr",
+        "head",
+        "label_smoothing",
+        "lambda",
+        "pos_margin",
+        "neg_margin",
+        "miner",
+        "memory",
+    ]
     terms = recipe.terms({**recipe.defaults, "lambda": 0.25})
     assert [(term.loss, term.weight) for term in terms] == [("softmax", 1.0), ("contrastive", 0.25)]
     assert "miner" not in recipe.searched

@@ -34,7 +34,8 @@ def plan(
             "baselines": ["untrained", "pixels"],
             "plugins": [],
             "training": {"epochs": EPOCHS, "batch_size": 16, "input_size": None},
-            "budget": {"trials": trials, "seeds": seeds},
+            "budget": {"studies": seeds, "trials": trials, "candidates": 1, "candidate_seeds": 1, "seeds": 1},
+            "seed": 0,
             "params": {"softmax+center": {"alpha": 0.5}},
         },
         "recipes": [
@@ -43,6 +44,8 @@ def plan(
             for name in recipes
         ],
         "planned_runs": len(tasks) * (len(recipes) * (trials + 2 * seeds) + seeds + 1),
+        "studies": dict.fromkeys(tasks, seeds),
+        "dropped": {task: {} for task in tasks},
         "train_images": dict.fromkeys(tasks, 100),
         "provenance": {
             task: {"data": "d" * 16, "code": "c" * 16, "plugins": [], "libraries": [["numpy", "2.0"]]} for task in tasks
@@ -73,8 +76,9 @@ def fill(
     baselines: tuple[str, ...] = ("untrained", "pixels"),
     claims: Sequence[Claim] = (),
     post_hoc: bool = False,
+    loss: dict[str, list[float]] | None = None,
 ) -> Path:
-    """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` at seed i + 1; return `root`."""
+    """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` in study i + 1; return `root`."""
     store = Store(root)
     (root / "experiments").mkdir(parents=True, exist_ok=True)
     seeds = max((len(scores) for scores in recipes.values()), default=0)
@@ -98,12 +102,14 @@ def fill(
         ) -> None:
             run_id = hashlib.sha256(repr((task, recipe, role, seed, trial)).encode()).hexdigest()[:16]
             params = {} if role == "baseline" else {"lr": 0.001 * (1 + (trial or 0))}
-            rows.append({"dataset": dataset, "protocol": protocol, "recipe": recipe, "role": role, "trial": trial,
-                         "seed": seed, "run_id": run_id, "params": params})  # fmt: skip
+            place = {"dataset": dataset, "protocol": protocol, "study": max(1, seed), "recipe": recipe, "role": role}
+            rows.append({**place, "trial": trial, "seed": min(1, seed), "run_id": run_id, "params": params})
             if (recipe, seed) in missing and role == "final":
                 return
             state = (status or {}).get((recipe, seed), "ok") if role == "final" else "ok"
             record = _record(run_id, role, state, score, recipe, seed)
+            if recipe in (loss or {}) and state != "failed" and role != "baseline":
+                record["curves"]["loss"] = [None, *(loss or {})[recipe]]
             other = (raw or {}).get(recipe)
             if role == "final" and state != "failed":
                 record["metrics"]["test"]["euclidean.map_at_r"] = other[seed - 1] if other else score

@@ -95,7 +95,7 @@ def test_of_many_recipes_the_first_are_named_and_the_rest_counted(tmp_path: Path
 def test_indistinguishable_comes_with_the_smallest_effect_that_could_have_shown(tmp_path: Path) -> None:
     fill(tmp_path, no_difference())
     found = answer(Evidence(gather("toy", tmp_path)), TASK)
-    assert "smallest difference these seeds could have shown is 0.0" in found.sentence
+    assert "smallest difference these studies could have shown is 0.0" in found.sentence
 
 
 def test_a_tie_at_the_top_names_the_group(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_partial_report_says_what_is_missing(tmp_path: Path) -> None:
     for name in ("index.html", "report.md"):
         text = (folder / name).read_text()
         assert re.search(r"Partial report: \d+ of \d+ planned runs are there, 2 are missing", text)
-        assert "2 of 3 comparisons lack seeds" in text
+        assert "2 of 3 comparisons lack studies" in text
 
 
 def test_failed_runs_leave_comparisons_incomplete_and_are_counted(tmp_path: Path) -> None:
@@ -230,9 +230,10 @@ def test_results_csv_holds_one_row_a_run_with_exact_floats(tmp_path: Path) -> No
     folder = written(tmp_path, recipes, missing={("triplet", 1)})
     rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text())))
     header = list(rows[0])
-    assert header[:9] == ["experiment", "dataset", "protocol", "recipe", "role", "trial", "seed", "run_id", "status"]
+    assert header[:6] == ["experiment", "dataset", "protocol", "study", "recipe", "role"]
+    assert header[6:10] == ["trial", "seed", "run_id", "status"]
     assert header[-1].startswith("cost.")
-    finals = {(row["recipe"], int(row["seed"])): row for row in rows if row["role"] == "final"}
+    finals = {(row["recipe"], int(row["study"])): row for row in rows if row["role"] == "final"}
     assert ("triplet", 1) not in finals
     assert finals["softmax", 3]["test.sphere.map_at_r"] == repr(float(recipes["softmax"][2]))
     assert {row["test.sphere.map_at_r"] for row in rows if row["role"] == "trial"} == {""}
@@ -252,7 +253,7 @@ def test_the_resolved_experiment_is_toml(tmp_path: Path) -> None:
     folder = written(tmp_path, clear_winner())
     found = tomllib.loads((folder / "experiment.toml").read_text())
     assert found["params"] == {"softmax+center": {"alpha": 0.5}}
-    assert found["budget"] == {"trials": 2, "seeds": 8}
+    assert found["budget"] == {"studies": 8, "trials": 2, "candidates": 1, "candidate_seeds": 1, "seeds": 1}
 
 
 def test_markdown_figures_are_there_and_small(tmp_path: Path) -> None:

@@ -70,11 +70,10 @@ def snr_contrastive(
     problem: Problem, *, pos_margin: float = 0.0, neg_margin: float = 1.0, memory: int = 0
 ) -> nn.Module:
     """Contrastive loss on the variance of the difference over the variance of the anchor."""
-    from pytorch_metric_learning.losses import SignalToNoiseRatioContrastiveLoss
-
+    from lossbench.losses.library import SNRContrastiveLoss
     from lossbench.losses.options import with_options
 
-    built = SignalToNoiseRatioContrastiveLoss(pos_margin=pos_margin, neg_margin=neg_margin)
+    built = SNRContrastiveLoss(pos_margin=pos_margin, neg_margin=neg_margin)
     return with_options(built, problem.embedding_dim, memory=memory)  # type: ignore[no-any-return]
 
 

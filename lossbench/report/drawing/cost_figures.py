@@ -71,7 +71,7 @@ def parts(name: str, task: str, found: Mapping[str, Mapping[str, float]]) -> Pic
         left += values
     for row, total in enumerate(left):
         axes.text(total, row, f" {formats.significant(total)}", va="center", fontsize=7, color=INK)
-    axes.set_yticks(range(len(found)), list(found))
+    axes.set_yticks(range(len(found)), formats.short_names(list(found)))
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -146,5 +146,6 @@ def _height(names: int) -> float:
 def _beside(axes: Any, ends: Mapping[str, tuple[float, str]], height: float) -> None:
     """Names in a column at the right, each near its place (in axes coordinates) and in its color."""
     places = apart(np.array([place for place, _ in ends.values()]), LINE / (height - 0.55))
-    for (name, (_, color)), place in zip(ends.items(), places, strict=True):
+    names = formats.short_names(list(ends))
+    for name, (_, color), place in zip(names, ends.values(), places, strict=True):
         axes.text(1.02, place, name, transform=axes.transAxes, color=color, fontsize=7, va="center", fontweight="bold")

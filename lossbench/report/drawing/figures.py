@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from lossbench.report.drawing.palette import Look
 from lossbench.report.drawing.svg import CARD, FAINT, GRID, INK, render, styled, tip
 from lossbench.report.writing import formats
 
+Scale = Literal["linear", "log", "symlog"]
+SPAN = 30  # times the smallest value from which values of both signs need a symmetric-log axis
 WIDTH = 4.1  # inches; a page shows two beside each other, a phone one
 
 
@@ -35,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """One row of a strip plot: scores by seed, their mean and interval, and a letter."""
+    """One row of a strip plot: scores by study, their mean and interval, and a letter."""
 
     name: str
     scores: Mapping[int, float]
@@ -71,7 +73,7 @@ class Bar:
 def headline(
     name: str, task: str, strips: Sequence[Strip], looks: Mapping[str, Look], baselines: Mapping[str, float]
 ) -> Picture:
-    """Every seed as a dot, mean and interval, one row a recipe, highest mean on top; baselines as lines."""
+    """Every study as a dot, mean and interval, one row a recipe, highest mean on top; baselines as lines."""
     low, high = _limits([value for strip in strips for value in (*strip.scores.values(), strip.low, strip.high)])
     shown = {key: value for key, value in baselines.items() if low - 0.6 * (high - low) <= value <= high}
     low = min([low, *[value - 0.04 * (high - low) for value in shown.values()]])
@@ -94,8 +96,8 @@ def headline(
                   transform=axes.transAxes, ha="left", va="top").set_y(_below(axes, 30))  # fmt: skip
     axes.set_xlabel("test MAP@R on the sphere")
     order = ", ".join(f"{strip.name} {formats.score(strip.mean)}" for strip in strips)
-    alt = f"{task}: test MAP@R of every seed by recipe; means: {order}."
-    return done(figure, name, f"{task}: every seed", alt)
+    alt = f"{task}: test MAP@R of every study by recipe; means: {order}."
+    return done(figure, name, f"{task}: every study", alt)
 
 
 @styled
@@ -120,7 +122,7 @@ def forest(
     axes.set_xlim(low, high)
     _rows(axes, [bar.name for bar in bars])
     _right_labels(axes, [formats.signed(bar.mean) for bar in bars])
-    axes.set_xlabel(f"difference in test MAP@R from {reference}, 95 % interval")
+    axes.set_xlabel(f"difference in test MAP@R from {formats.shortened(reference)}, 95 % interval")
     found = ", ".join(f"{bar.name} {formats.signed(bar.mean)} {formats.interval(bar.low, bar.high)}" for bar in bars)
     return done(figure, name, f"{task}: paired effects against {reference}", f"Effects: {found}.")
 
@@ -135,9 +137,9 @@ def curves(
     title: str,
     ylabel: str,
     xlabel: str = "epoch",
-    log: bool = False,
+    scale: Scale = "linear",
 ) -> Picture:
-    """Means over seeds with 95 % bands; names stand at the ends of their lines."""
+    """Means with 95 % bands; names stand at the ends of their lines. `scale` is that of the upright axis."""
     figure, axes = frame(height=2.7)
     frames = [pd.DataFrame({"x": line.x, "mean": line.mean, "name": line.name}) for line in lines]
     table = pd.concat(frames, ignore_index=True)
@@ -146,12 +148,14 @@ def curves(
                      ax=axes)  # fmt: skip
     for line in lines:
         axes.fill_between(line.x, line.low, line.high, color=palette[line.name], alpha=0.15, linewidth=0)
-    if log:
+    if scale == "log":
         axes.set_yscale("log")
         plain_log(axes.yaxis)
+    elif scale == "symlog":
+        axes.set_yscale("symlog", linthresh=_linear_within(lines))
     if xlabel in ("epoch", "trials"):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    _end_labels(axes, lines, looks, log)
+    _end_labels(axes, lines, looks)
     axes.grid(axis="y")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
@@ -195,11 +199,11 @@ def done(
 
 def _strip(axes: Any, row: int, strip: Strip, look: Look) -> None:
     spread = np.linspace(-0.16, 0.16, len(strip.scores)) if len(strip.scores) > 1 else [0.0]
-    for offset, (seed, score) in zip(spread, sorted(strip.scores.items()), strict=True):
+    for offset, (study, score) in zip(spread, sorted(strip.scores.items()), strict=True):
         dot = Line2D([score], [row + offset], linestyle="none", marker="o", markersize=3.6, color=look.color,
                      alpha=0.55, markeredgewidth=0, in_layout=False)  # fmt: skip
         axes.add_artist(dot)
-        tip(dot, f"{strip.name}, seed {seed}: {formats.score(score)}")
+        tip(dot, f"{strip.name}, study {study}: {formats.score(score)}")
     if np.isfinite(strip.low):
         axes.plot([strip.low, strip.high], [row, row], color=INK, linewidth=1.6, solid_capstyle="round")
     (mark,) = axes.plot([strip.mean], [row], marker="D", markersize=5, color=INK, markerfacecolor=look.color,
@@ -208,7 +212,7 @@ def _strip(axes: Any, row: int, strip: Strip, look: Look) -> None:
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), formats.short_names(names))
     axes.set_ylim(len(names) - 0.5, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
@@ -241,19 +245,39 @@ def _last(values: np.ndarray) -> float:
     return float(finite[-1]) if finite.size else float("nan")
 
 
-def _end_labels(axes: Any, lines: Sequence[Line], looks: Mapping[str, Look], log: bool) -> None:
+def _end_labels(axes: Any, lines: Sequence[Line], looks: Mapping[str, Look]) -> None:
     """Names right of the last points, moved apart so that none covers another."""
     found = [(line, _last(line.mean)) for line in lines if np.isfinite(_last(line.mean))]
     if not found:
         return
-    low, high = axes.get_ylim()
-    scale = np.log10 if log else np.asarray
-    ends = np.array([float((scale(max(y, 1e-12)) - scale(low)) / (scale(high) - scale(low))) for _, y in found])
-    for (line, _), end, place in zip(found, ends, apart(ends, 0.085), strict=True):
+    upright = axes.transScale + axes.transLimits  # data to axes coordinates, whatever the scale of the axis
+    left = axes.get_xlim()[0]
+    ends = np.array([float(upright.transform((left, y))[1]) for _, y in found])
+    names = formats.short_names([line.name for line, _ in found])
+    for (line, _), name, end, place in zip(found, names, ends, apart(ends, 0.085), strict=True):
         color = looks[line.name].color
         axes.plot([1.0, 1.035], [end, place], transform=axes.transAxes, color=color, linewidth=0.7, clip_on=False)
-        axes.text(1.05, place, line.name, transform=axes.transAxes, color=looks[line.name].color, fontsize=7.5,
-                  va="center", ha="left", fontweight="bold")  # fmt: skip
+        axes.text(1.05, place, name, transform=axes.transAxes, color=color, fontsize=7.5, va="center", ha="left",
+                  fontweight="bold")  # fmt: skip
+
+
+def scale_of(values: np.ndarray) -> Scale:
+    """`log` for positive values; with any at or below zero `symlog`, or `linear` where they span little.
+
+    >>> scale_of(np.array([2.0, 0.1])), scale_of(np.array([2.0, 0.001, -0.5])), scale_of(np.array([0.0, 0.0]))
+    ('log', 'symlog', 'linear')
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size and (finite > 0).all():
+        return "log"
+    sizes = np.abs(finite[finite != 0])
+    return "symlog" if sizes.size and sizes.max() >= SPAN * sizes.min() else "linear"
+
+
+def _linear_within(lines: Sequence[Line]) -> float:
+    """Up to which size a symmetric-log axis is linear: the power of ten below all but the smallest tenth of values."""
+    values = np.abs(np.concatenate([line.mean for line in lines]))
+    return float(10.0 ** np.floor(np.log10(np.quantile(values[np.isfinite(values) & (values > 0)], 0.1))))
 
 
 def apart(places: np.ndarray, gap: float) -> np.ndarray:

@@ -83,7 +83,7 @@ def histograms(name: str, task: str, found: Sequence[Histogram]) -> Picture:
             heights = row - 0.86 * values / highest
             axes.stairs(heights, item.edges, baseline=row, fill=True, color=color, alpha=0.35, linewidth=0)
             axes.stairs(heights, item.edges, baseline=None, color=color, linewidth=1.1, label=None if row else kind)
-    axes.set_yticks(range(len(found)), [item.name for item in found])
+    axes.set_yticks(range(len(found)), formats.short_names([item.name for item in found]))
     axes.set_ylim(len(found) - 0.9, -1.0)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -118,7 +118,7 @@ def critical_difference(
         tip(bar, f"not told apart: {', '.join(group)}")
     axes.set_xlim(0.8, len(ordered) + 0.2)
     axes.set_ylim(len(ordered) + len(groups) - 0.4, -0.6)
-    axes.set_yticks(np.arange(len(ordered)) + len(groups), ordered)
+    axes.set_yticks(np.arange(len(ordered)) + len(groups), formats.short_names(ordered))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")

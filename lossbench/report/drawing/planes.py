@@ -40,7 +40,7 @@ class Plane:
     """
 
     recipe: str
-    seed: int
+    study: int
     chosen: int
     train: np.ndarray
     train_labels: np.ndarray
@@ -91,7 +91,7 @@ def _plane(material: Material, task: str, recipe: str) -> Plane | None:
     }
     return Plane(
         recipe=recipe,
-        seed=int(row["seed"]),
+        study=int(row["study"]),
         chosen=int(row["best_epoch"]),
         train=arrays["train.embeddings"].astype(np.float64),
         train_labels=arrays["train.labels"],
@@ -154,7 +154,7 @@ def _frame(found: Sequence[Plane], epoch: int) -> Image.Image:
             centers = plane.centers[at] if len(plane.centers) > at else np.empty((0, 2))
             limits = _limits([*plane.history, plane.centers.reshape(-1, 2)])
             _panel(axes, plane.history[at], plane.history_labels, centers, limits, edge="black", draw=_markers)
-            axes.set_title(plane.recipe, fontsize=7, loc="left")
+            axes.set_title(formats.shortened(plane.recipe), fontsize=7, loc="left")
         for axes in list(grid.flat)[len(found) :]:
             axes.set_visible(False)
         figure.suptitle(f"epoch {epoch}{' (untrained)' if epoch == 0 else ''}", fontsize=8, x=0.02, ha="left")

@@ -28,8 +28,8 @@ def picture(material: Material, task: str, name: str, look: Mapping[str, Look]) 
     return _draw(material, task, name, found, look) if found else None
 
 
-def noise_pictures(material: Material) -> dict[str, Picture]:
-    """`noise`: quality of each recipe by the share of wrong labels, over tasks that differ in nothing else."""
+def noise_picture(material: Material, name: str) -> Picture | None:
+    """Quality of each recipe by the share of wrong labels, over tasks that differ in nothing else."""
     for family, shares in parameter_sweeps.families(material):
         lines = []
         for recipe in material.recipes:
@@ -44,9 +44,9 @@ def noise_pictures(material: Material) -> dict[str, Picture]:
         if lines:
             look, label = looks(material.recipes), "share of wrong labels"
             title = "quality by wrong labels"
-            drawn = figures.curves("all-noise", family, lines, look, title=title, ylabel="test MAP@R", xlabel=label)
-            return {"noise": replace(drawn, caption="Mean over seeds with its 95 % interval. Test labels are right.")}
-    return {}
+            drawn = figures.curves(name, family, lines, look, title=title, ylabel="test MAP@R", xlabel=label)
+            return replace(drawn, caption="Mean over studies with its 95 % interval. Test labels are right.")
+    return None
 
 
 @styled
@@ -69,12 +69,12 @@ def _draw(material: Material, task: str, name: str, found: Sequence[Sweep], look
             if column == 0:
                 axes.set_ylabel(f"test {kind.label}")
             if row == 0:
-                axes.set_title(sweep.title, fontsize=8, fontweight="normal")
+                axes.set_title(formats.shortened(sweep.title, 52), fontsize=8, fontweight="normal")
                 means = ", ".join(f"{one.value:g}: {formats.score(one.mean)}" for one in drawn)
                 said.append(f"{sweep.title}, MAP@R at {means}")
         grid[-1, column].set_xlabel(sweep.parameter)
     shown = done(figure, name, f"{task}: parameter sweeps", f"Sweeps of {'; '.join(said)}.")
-    caption = "Dots: seeds. Diamonds and bands: means and 95 % intervals. Dashed, grey: the same of "
+    caption = "Dots: studies. Diamonds and bands: means and 95 % intervals. Dashed, grey: the same of "
     return replace(shown, caption=f"{caption}{material.reference}. A value of 0 stands a step left of a log scale.")
 
 
@@ -100,8 +100,9 @@ def _band(axes: Any, material: Material, task: str, column: str, swept: set[str]
         axes.axhspan(float(found.low), float(found.high), color=FAINT, alpha=0.13, linewidth=0)
     axes.axhline(float(found.mean), color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
     if last:
-        axes.text(1.02, float(found.mean), material.reference, transform=axes.get_yaxis_transform(), color=FAINT,
-                  fontsize=7, va="center")  # fmt: skip
+        name = formats.shortened(material.reference)
+        axes.text(1.02, float(found.mean), name, transform=axes.get_yaxis_transform(), color=FAINT, fontsize=7,
+                  va="center")  # fmt: skip
 
 
 def _places(values: Sequence[float]) -> dict[float, float]:

@@ -2,94 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures
+from lossbench.report.drawing.attempts import Attempts, LeftOut
 from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
-from lossbench.report.drawing.palette import Look, looks
+from lossbench.report.drawing.palette import looks
 from lossbench.report.drawing.panels import Histogram
 from lossbench.report.evidence import derived, landscape
-from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary
+from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary, within_bounds
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
-from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import costs, equal_time, tuning_tax
-from lossbench.report.sections.tables import by_mean
-from lossbench.statistics.effects import mean_interval
+from lossbench.report.sections.recipe_rows import by_mean
+from lossbench.statistics.effects import MeanInterval, mean_interval
 
+Draw = Callable[[Evidence, str, str], Picture | None]  # of evidence, a task, and the figure's name
 # Figures with one line, panel or label a recipe.
+NAMES = {"validation": "val"}  # of files, where they are not the kind's
 PICKED = {"map", "histograms", "loss", "validation", "tuning", "time", "cost"}
 
 
-def pictures(evidence: Evidence, task: str) -> dict[str, Picture]:
-    """Every figure of a task that its runs allow, by kind."""
+def pictures(evidence: Evidence, task: str) -> tuple[dict[str, Picture], tuple[LeftOut, ...]]:
+    """Every figure of a task that its runs allow, by kind; and those that could not be drawn."""
     material = evidence.material
     if not any(len(material.rows(task, recipe)) for recipe in material.recipes):
-        return {}
-    look = looks(material.recipes)
-    key = f"t{material.tasks.index(task)}"
+        return {}, ()
+    key, attempt = f"t{material.tasks.index(task)}", Attempts(task)
     found = {
-        "headline": _headline(evidence, task, look, key),
-        "forest": _forest(evidence, task, look, key),
-        "sweeps": sweep_figures.picture(material, task, f"{key}-sweeps", look),
-        "features": planes.picture(material, task, f"{key}-features"),
-        "map": maps.small_multiples(material, task, f"{key}-map"),
-        "histograms": _histograms(material, task, key),
-        "loss": _curve(material, task, look, f"{key}-loss", "loss", "training loss", log=True),
-        "validation": _curve(material, task, look, f"{key}-val", "val_map_at_r", "validation MAP@R"),
-        "tuning": _expected(material, task, look, key),
-        "surface": _surface(material, task, key),
-        "time": _time(material, task, look, key),
-        "cost": _cost(material, task, look, key),
-        "parts": _parts(material, task, key),
+        kind: attempt(title, partial(draw, evidence, task, f"{key}-{NAMES.get(kind, kind)}"))
+        for kind, (title, draw) in FIGURES.items()
     }
     drawn = {kind: picture for kind, picture in found.items() if picture is not None}
-    if len(material.featured(task)) == len(material.recipes):
-        return drawn
-    note = (
-        f"Of {len(material.recipes)} recipes, {material.reference} and the {len(material.featured(task)) - 1} others "
-    )
-    note += "of the highest mean test MAP@R; tables have all."
-    return drawn | {
-        kind: replace(drawn[kind], caption=f"{drawn[kind].caption} {note}".strip()) for kind in PICKED & drawn.keys()
-    }
+    if len(material.featured(task)) < len(material.recipes):
+        drawn |= {kind: _noted(drawn[kind], material, task) for kind in PICKED & drawn.keys()}
+    return drawn, tuple(attempt.left_out)
 
 
-def overall_pictures(overall: Overall) -> dict[str, Picture]:
-    """The figures of all tasks together: how losses scale, and ranks and profiles of several data sets."""
-    found = {}
-    if measured := costs.scaling(overall.material):
-        grown = cost_figures.scaling("all-scaling", measured, costs.SCALES)
-        found["scaling"] = replace(grown, caption=costs.scaling_note(overall.material))
-    if not overall.worthwhile:
-        return found
-    look = looks(overall.material.recipes)
-    thresholds, profiles = overall.profiles()
-    nothing = np.full(thresholds.shape, np.nan)
-    lines = [
-        Line(name=recipe, x=thresholds, mean=profile, low=nothing, high=nothing) for recipe, profile in profiles.items()
-    ]
-    title = "share of runs above a score"
-    profile = figures.curves(
-        "all-profiles", "All data sets", lines, look, title=title, ylabel=title, xlabel="test MAP@R"
-    )
-    return found | {
-        "ranks": panels.critical_difference(
-            "all-ranks", overall.ranks, overall.groups, overall.critical_difference, look
-        ),
-        "profiles": replace(profile, caption="Performance profiles: every data set weighs alike."),
-    }
+def _noted(picture: Picture, material: Material, task: str) -> Picture:
+    """With the sentence that says which recipes a figure of some of them shows."""
+    others = len(material.featured(task)) - 1
+    note = f"Of {len(material.recipes)} recipes, {material.reference} and the {others} others of the highest mean test "
+    return replace(picture, caption=f"{picture.caption} {note}MAP@R; tables have all.".strip())
 
 
-def _headline(evidence: Evidence, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
     material, comparison = evidence.material, evidence.primary[task]
     letters = comparison.letters if comparison else {}
     strips = [
         Strip(
             name=recipe,
-            scores={seed: score for seed, score in material.values(task, recipe, PRIMARY).items() if score == score},
+            scores={study: score for study, score in material.values(task, recipe, PRIMARY).items() if score == score},
             mean=float(found.mean),
             low=float(found.low),
             high=float(found.high),
@@ -102,18 +68,18 @@ def _headline(evidence: Evidence, task: str, look: Mapping[str, Look], key: str)
     ]
     if not strips:
         return None
-    baselines = {name: material.mean(task, name, PRIMARY) for name in material.baselines}
-    note = "Dots: seeds. Diamond and bar: mean and 95 % interval. Right: mean"
+    baselines = {each: material.mean(task, each, PRIMARY) for each in material.baselines}
+    note = "Dots: studies. Diamond and bar: mean and 95 % interval. Right: mean"
     note += " and tie group; recipes that share a letter were not shown to differ." if letters else "."
-    return replace(figures.headline(f"{key}-headline", task, strips, look, baselines), caption=note)
+    return replace(figures.headline(name, task, strips, looks(material.recipes), baselines), caption=note)
 
 
-def _forest(evidence: Evidence, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+def _forest(evidence: Evidence, task: str, name: str) -> Picture | None:
     comparison, reference = evidence.primary[task], evidence.material.reference
     ranked = [standing.recipe for standing in comparison.ranking] if comparison else []
     if comparison is None or reference not in ranked:
         return None
-    pairs = [comparison.pair(name, reference) for name in ranked if name != reference]
+    pairs = [comparison.pair(each, reference) for each in ranked if each != reference]
     bars = [
         Bar(
             name=pair.a,
@@ -127,35 +93,62 @@ def _forest(evidence: Evidence, task: str, look: Mapping[str, Look], key: str) -
     ]
     if not bars:
         return None
-    return figures.forest(f"{key}-forest", task, reference, bars, look, EQUIVALENCE.get(PRIMARY))
+    look = looks(evidence.material.recipes)
+    return figures.forest(name, task, reference, bars, look, EQUIVALENCE.get(PRIMARY))
 
 
-def _curve(
-    material: Material, task: str, look: Mapping[str, Look], name: str, curve: str, title: str, *, log: bool = False
-) -> Picture | None:
-    lines = []
-    for recipe in material.featured(task):
-        values = material.curves(task, recipe, curve)
-        if not values.size or not np.isfinite(values).any():
-            continue
-        if log:  # a band of a geometric mean stays positive
-            with np.errstate(divide="ignore"):
-                band = mean_interval(np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), np.nan))
-            mean, low, high = np.exp(band.mean), np.exp(band.low), np.exp(band.high)
-        else:
-            band = mean_interval(values)
-            mean, low, high = band.mean, band.low, band.high
-        lines.append(Line(name=recipe, x=np.arange(values.shape[1]), mean=mean, low=low, high=high))
-    if not lines:
+def _loss(evidence: Evidence, task: str, name: str) -> Picture | None:
+    """Loss by epoch: a geometric mean, whose band stays positive, where every loss is above zero."""
+    material = evidence.material
+    found = {recipe: material.curves(task, recipe, "loss") for recipe in material.featured(task)}
+    found = {recipe: values for recipe, values in found.items() if np.isfinite(values).any()}
+    if not found:
         return None
-    found = figures.curves(name, task, lines, look, title=title, ylabel=title, log=log)
-    note = "Mean over seeds with its 95 % interval."
-    if log:
-        note += " Losses of different recipes are on scales of their own: read the shapes, not the heights."
-    return replace(found, caption=note)
+    scale = figures.scale_of(np.concatenate([values.ravel() for values in found.values()]))
+    bands = {
+        recipe: _exponential(mean_interval(np.log(values))) if scale == "log" else mean_interval(values)
+        for recipe, values in found.items()
+    }
+    note = "Losses of different recipes are on scales of their own: read the shapes, not the heights."
+    if scale != "log":
+        note += " Some are zero or negative: the axis is linear" + (" near zero." if scale == "symlog" else ".")
+    return _curves(material, task, name, "training loss", bands, note, scale)
 
 
-def _time(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+def _exponential(band: MeanInterval) -> MeanInterval:
+    return replace(band, mean=np.exp(band.mean), low=np.exp(band.low), high=np.exp(band.high))
+
+
+def _validation(evidence: Evidence, task: str, name: str) -> Picture | None:
+    material = evidence.material
+    found = {recipe: material.curves(task, recipe, "val_map_at_r") for recipe in material.featured(task)}
+    bands = {
+        recipe: within_bounds(VALIDATION, mean_interval(values))
+        for recipe, values in found.items()
+        if np.isfinite(values).any()
+    }
+    return _curves(material, task, name, "validation MAP@R", bands) if bands else None
+
+
+def _curves(
+    material: Material,
+    task: str,
+    name: str,
+    title: str,
+    bands: Mapping[str, MeanInterval],
+    note: str = "",
+    scale: figures.Scale = "linear",
+) -> Picture:
+    lines = [
+        Line(name=recipe, x=np.arange(band.mean.size), mean=band.mean, low=band.low, high=band.high)
+        for recipe, band in bands.items()
+    ]
+    found = figures.curves(name, task, lines, looks(material.recipes), title=title, ylabel=title, scale=scale)
+    return replace(found, caption=f"Mean over studies with its 95 % interval. {note}".strip())
+
+
+def _time(evidence: Evidence, task: str, name: str) -> Picture | None:
+    material = evidence.material
     grid = equal_time.progress(material, task)
     if not grid:
         return None
@@ -165,18 +158,18 @@ def _time(material: Material, task: str, look: Mapping[str, Look], key: str) -> 
         if recipe in material.featured(task)
     ]
     return figures.curves(
-        f"{key}-time",
+        name,
         task,
         lines,
-        look,
+        looks(material.recipes),
         title="validation MAP@R by training time",
         ylabel="validation MAP@R so far",
         xlabel="training time, s",
     )
 
 
-def _expected(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
-    lines = []
+def _expected(evidence: Evidence, task: str, name: str) -> Picture | None:
+    material, lines = evidence.material, []
     for recipe in material.featured(task):
         curve = tuning_tax.curve(material, task, recipe)
         if curve.size and np.isfinite(curve).any():
@@ -185,11 +178,13 @@ def _expected(material: Material, task: str, look: Mapping[str, Look], key: str)
     if not lines:
         return None
     title = "expected highest validation MAP@R"
-    return figures.curves(f"{key}-tuning", task, lines, look, title=title, ylabel=title, xlabel="trials")
+    look = looks(material.recipes)
+    return figures.curves(name, task, lines, look, title=title, ylabel=title, xlabel="trials")
 
 
-def _surface(material: Material, task: str, key: str) -> Picture | None:
+def _surface(evidence: Evidence, task: str, name: str) -> Picture | None:
     """The first recipe with both lambda and alpha to tune: how much its two parameters matter."""
+    material = evidence.material
     for recipe in material.recipes:
         trials = material.rows(task, recipe, "trial").sort_values("trial")
         names = ("param.lambda", "param.alpha")
@@ -205,13 +200,14 @@ def _surface(material: Material, task: str, key: str) -> Picture | None:
         chosen = int(np.nanargmax(trials[VALIDATION].to_numpy(dtype=float)))
         found = landscape.landscape(material, task, recipe)
         note = landscape.note(found) if found else "Too few trials for a surface."
-        drawn = panels.surface(f"{key}-surface", task, recipe, points, ("lambda", "alpha"), chosen, found)
+        drawn = panels.surface(name, task, recipe, points, ("lambda", "alpha"), chosen, found)
         return replace(drawn, caption=note)
     return None
 
 
-def _cost(material: Material, task: str, look: Mapping[str, Look], key: str) -> Picture | None:
+def _cost(evidence: Evidence, task: str, name: str) -> Picture | None:
     """The front of quality against what a run took: wall and CPU seconds, memory."""
+    material = evidence.material
     kinds = {
         "wall seconds a run": ("cost.train_wall_s", 1.0),
         "CPU seconds a run": ("cost.train_cpu_s", 1.0),
@@ -229,25 +225,26 @@ def _cost(material: Material, task: str, look: Mapping[str, Look], key: str) -> 
         return None
     note = "Means of the final runs, which shared the machine: a description. The line joins the recipes that no other "
     note += "one is both cheaper than and above."
-    return replace(cost_figures.fronts(f"{key}-cost", task, found, look), caption=note)
+    return replace(cost_figures.fronts(name, task, found, looks(material.recipes)), caption=note)
 
 
-def _parts(material: Material, task: str, key: str) -> Picture | None:
+def _parts(evidence: Evidence, task: str, name: str) -> Picture | None:
     """The parts of a training step as the cost probe measured them."""
+    material = evidence.material
     comparison, probed = costs.probe_comparison(material, task), derived.probed(material, task)
     if comparison is None:
         return None
-    names = {standing.recipe: standing.recipe for standing in comparison.ranking} | {"backbone alone": derived.BACKBONE}
+    shown = {standing.recipe: standing.recipe for standing in comparison.ranking} | {"backbone alone": derived.BACKBONE}
     found = {
-        label: {part.removesuffix("_s"): float(np.median(probed[name][part])) for part in costs.PROBED}
-        for label, name in names.items()
+        label: {part.removesuffix("_s"): float(np.median(probed[probe][part])) for part in costs.PROBED}
+        for label, probe in shown.items()
     }
     note = "From the cost probe, medians over rounds. Backward holds that of the backbone and that of the loss."
-    return replace(cost_figures.parts(f"{key}-parts", task, found), caption=note)
+    return replace(cost_figures.parts(name, task, found), caption=note)
 
 
-def _histograms(material: Material, task: str, key: str) -> Picture | None:
-    found = []
+def _histograms(evidence: Evidence, task: str, name: str) -> Picture | None:
+    material, found = evidence.material, []
     for recipe in (*material.featured(task), "untrained"):
         run = material.representative(task, recipe) if recipe in (*material.recipes, *material.baselines) else None
         arrays = material.arrays(run) if run else {}
@@ -264,4 +261,33 @@ def _histograms(material: Material, task: str, key: str) -> Picture | None:
                 impostor=impostor / max(impostor.sum(), 1) / widths,
             )
         )
-    return panels.histograms(f"{key}-histograms", task, found) if found else None
+    return panels.histograms(name, task, found) if found else None
+
+
+def _sweeps(evidence: Evidence, task: str, name: str) -> Picture | None:
+    return sweep_figures.picture(evidence.material, task, name, looks(evidence.material.recipes))
+
+
+def _features(evidence: Evidence, task: str, name: str) -> Picture | None:
+    return planes.picture(evidence.material, task, name)
+
+
+def _map(evidence: Evidence, task: str, name: str) -> Picture | None:
+    return maps.small_multiples(evidence.material, task, name)
+
+
+FIGURES: Mapping[str, tuple[str, Draw]] = {
+    "headline": ("every study", _headline),
+    "forest": ("paired effects", _forest),
+    "sweeps": ("parameter sweeps", _sweeps),
+    "features": ("two-dimensional features", _features),
+    "map": ("embedding maps", _map),
+    "histograms": ("genuine and impostor distances", _histograms),
+    "loss": ("training loss", _loss),
+    "validation": ("validation MAP@R", _validation),
+    "tuning": ("expected highest validation MAP@R", _expected),
+    "surface": ("trials over lambda and alpha", _surface),
+    "time": ("validation MAP@R by training time", _time),
+    "cost": ("front of quality and cost", _cost),
+    "parts": ("the parts of a step", _parts),
+}

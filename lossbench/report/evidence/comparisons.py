@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +59,7 @@ DISTANCES = (
     ("effective_rank", "effective rank", 0),
     ("rho", "ρ", 0),
 )
+BOUNDED = frozenset(figure.column.partition(".")[2] for figure in QUALITY)  # shares, of whichever split
 COMPACTNESS = ("intra_inter_ratio", "scatter_ratio")
 SPACES = ("sphere", "euclidean")
 
@@ -77,7 +79,7 @@ class Evidence:
     def comparison(self, task: str, figure: Figure, *, baselines: bool = False) -> Comparison | None:
         """All pairs of recipes on one figure; None where nobody has it or it has no wanted direction.
 
-        Failed and missing seeds stay in as NaN, so that the comparison knows it is incomplete. Baselines are
+        Failed and missing studies stay in as NaN, so that the comparison knows it is incomplete. Baselines are
         no recipes and stay out of Holm's family, unless asked for: that family is a separate question.
         """
         key = (task, figure.column, baselines)
@@ -101,7 +103,7 @@ class Evidence:
         return compare_all(scores, higher_is_better=figure.direction > 0, equivalence=EQUIVALENCE.get(figure.column))
 
     def _scores(self, task: str, recipe: str, figure: Figure) -> dict[int, float]:
-        planned = {seed: float("nan") for seed in self._planned_seeds}
+        planned = dict.fromkeys(range(1, self.material.studies(task) + 1), math.nan)
         return planned | self.material.values(task, recipe, figure.column)
 
     def _baseline(self, task: str, name: str, figure: Figure) -> Scores:
@@ -110,14 +112,15 @@ class Evidence:
             return Constant(value=next(iter(found.values())))
         return found
 
-    @cached_property
-    def _planned_seeds(self) -> tuple[int, ...]:
-        """Final seeds of the plan; recipes whose finals are not planned yet lack all of them."""
-        rows = self.material.plan["rows"]
-        return tuple(sorted({int(row["seed"]) for row in rows if row["role"] in ("final", "default")}))
-
 
 def summary(material: Material, task: str, recipe: str, column: str, role: str | None = None) -> MeanInterval:
-    """Mean over seeds with its t interval; scalars in arrays of no axis."""
+    """Mean over studies with its t interval; scalars in arrays of no axis."""
     values = np.array(list(material.values(task, recipe, column, role).values()), dtype=float)
-    return mean_interval(values if values.size else np.array([np.nan]))
+    return within_bounds(column, mean_interval(values if values.size else np.array([np.nan])))
+
+
+def within_bounds(column: str, found: MeanInterval) -> MeanInterval:
+    """The interval without what lies outside [0, 1], where a figure of quality cannot be."""
+    if column.partition(".")[2] not in BOUNDED:
+        return found
+    return replace(found, low=np.clip(found.low, 0.0, 1.0), high=np.clip(found.high, 0.0, 1.0))

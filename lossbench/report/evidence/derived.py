@@ -1,4 +1,4 @@
-"""Figures that no run stores: derived from curves and from the cost probe, one value a seed or a round."""
+"""Figures that no run stores: derived from curves and from the cost probe, one value a study or a round."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ REACHED = 0.95
 
 
 def values(material: Material, task: str, recipe: str, metric: str) -> dict[int, float]:
-    """Seed (of the probe: round) to a figure of the results table or a derived one; empty where there is none."""
+    """Study (of the probe: round) to a figure of the results table or a derived one; empty where there is none."""
     if metric == EPOCHS_TO_95:
         return epochs_to_95(material, task, recipe)
     if metric in (STEP_RELATIVE, STEP_S, LOSS_S):
         return probe_rounds(material, task, recipe, metric)
-    return {seed: value for seed, value in material.values(task, recipe, metric).items() if value == value}
+    return {study: value for study, value in material.values(task, recipe, metric).items() if value == value}
 
 
 def epochs_to_95(material: Material, task: str, recipe: str) -> dict[int, float]:
-    """The first epoch whose validation MAP@R is at 95 % of the last epoch's, for each seed; its mean over folds."""
+    """The first epoch whose validation MAP@R is at 95 % of the last epoch's, the mean of each study."""
     found: dict[int, list[float]] = {}
-    for seed, run in zip(*(material.rows(task, recipe)[name] for name in ("seed", "run_id")), strict=True):
+    for study, run in zip(*(material.rows(task, recipe)[name] for name in ("study", "run_id")), strict=True):
         curve = [math.nan if value is None else value for value in _curve(material, str(run))]
         known = [value for value in curve if value == value]
         if known:
             epoch = next(i for i, value in enumerate(curve) if value >= REACHED * known[-1])
-            found.setdefault(int(seed), []).append(float(epoch))
-    return {seed: math.fsum(epochs) / len(epochs) for seed, epochs in found.items()}
+            found.setdefault(int(study), []).append(float(epoch))
+    return {study: math.fsum(epochs) / len(epochs) for study, epochs in found.items()}
 
 
 def probe_rounds(material: Material, task: str, recipe: str, metric: str) -> dict[int, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,10 +85,9 @@ class Material:
         """The recipe that effects are shown against: `softmax` where it takes part, else the first."""
         return REFERENCE if REFERENCE in self.recipes else self.recipes[0]
 
-    @property
-    def seeds(self) -> int:
-        """Planned final runs of each recipe."""
-        return int(self.experiment["budget"]["seeds"])
+    def studies(self, task: str) -> int:
+        """Planned studies of a task."""
+        return int(self.plan["studies"][task])
 
     @cached_property
     def probe(self) -> Mapping[str, Any] | None:
@@ -113,35 +113,48 @@ class Material:
 
     def rows(self, task: str, recipe: str, role: str | None = None) -> pd.DataFrame:
         """Finished rows of one recipe or baseline; the role is `final`, or `baseline` for a baseline."""
-        role = role or ("baseline" if recipe in self.baselines else "final")
-        return self._groups.get((task, recipe, role), self._no_rows)
+        return self._groups.get((task, recipe, self._role(recipe, role)), self._no_rows)
 
     def values(self, task: str, recipe: str, column: str, role: str | None = None) -> dict[int, float]:
-        """Seed to figure, where a task has folds its mean over them; NaN where a run has none or a fold is missing."""
-        rows = self.rows(task, recipe, role)
-        if column not in rows:
-            return {int(seed): float("nan") for seed in rows["seed"]}
+        """Study to figure: its mean over the study's runs that measure it.
+
+        NaN where none does, or where a run of the study failed or is missing.
+        """
+        role = self._role(recipe, role)
+        rows, planned = self.rows(task, recipe, role), self._planned.get((task, recipe, role), Counter())
         found: dict[int, list[float]] = {}
-        for seed, value in zip(rows["seed"], rows[column], strict=True):
-            found.setdefault(int(seed), []).append(float(value))
-        folds = self.folds(task)
-        return {seed: math.fsum(of) / folds if len(of) == folds else math.nan for seed, of in found.items()}
+        figures = rows[column] if column in rows else [math.nan] * len(rows)
+        for study, value, status in zip(rows["study"], figures, rows["status"], strict=True):
+            if status != "failed":
+                found.setdefault(int(study), []).append(float(value))
+        return {
+            study: _mean(found[study]) if len(found.get(study, [])) == planned[study] else math.nan
+            for study in sorted({int(study) for study in rows["study"]})
+        }
+
+    @cached_property
+    def _planned(self) -> dict[tuple[str, str, str], Counter[int]]:
+        """(task, recipe, role) to how many runs are planned by study."""
+        found: dict[tuple[str, str, str], Counter[int]] = {}
+        for row in self.plan["rows"]:
+            key = f"{row['dataset']}/{row['protocol']}", row["recipe"], row["role"]
+            found.setdefault(key, Counter())[row["study"]] += 1
+        return found
+
+    def _role(self, recipe: str, role: str | None) -> str:
+        return role or ("baseline" if recipe in self.baselines else "final")
 
     def has(self, task: str, column: str) -> bool:
         """Whether any run of a task has that figure."""
         return column in self.table and bool(self.table.loc[self.table["task"] == task, column].notna().any())
 
     def folds(self, task: str) -> int:
-        """How many runs make the score of one seed."""
-        return self._folds.get(task, 1)
-
-    @cached_property
-    def _folds(self) -> dict[str, int]:
-        folds = [task.get("folds") or 1 for task in self.experiment["tasks"]]
-        return dict(zip(self.tasks, folds, strict=True))
+        """How many folds the studies tested on; 1 where a task has one test."""
+        rows = self.table.loc[self.table["task"] == task]
+        return max(1, int(rows["fold"].nunique())) if "fold" in rows else 1
 
     def mean(self, task: str, recipe: str, column: str, role: str | None = None) -> float:
-        """Mean over the seeds that have the figure; NaN without any."""
+        """Mean over the studies that have the figure; NaN without any."""
         found = np.array([value for value in self.values(task, recipe, column, role).values() if value == value])
         return float(found.mean()) if found.size else float("nan")
 
@@ -162,28 +175,21 @@ class Material:
         return self.store.read(run_id) or {}
 
     def curves(self, task: str, recipe: str, curve: str) -> np.ndarray:
-        """A curve of every final seed, (seeds, epochs + 1), NaN where a run ended earlier or has no value.
-
-        Where a task has folds, it is the mean over them.
-        """
+        """A curve of every final run, (runs, epochs + 1), NaN where a run ended earlier or has no value."""
         rows = self.rows(task, recipe)
         found = [
             [float("nan") if value is None else value for value in self.record(run).get("curves", {}).get(curve, [])]
             for run in rows["run_id"]
         ]
         length = max((len(values) for values in found), default=0)
-        padded = np.array([values + [np.nan] * (length - len(values)) for values in found]).reshape(len(found), length)
-        if self.folds(task) == 1:
-            return padded
-        seeds = rows["seed"].to_numpy()
-        return np.array([padded[seeds == seed].mean(axis=0) for seed in np.unique(seeds)]).reshape(-1, length)
+        return np.array([values + [np.nan] * (length - len(values)) for values in found]).reshape(len(found), length)
 
     def representative(self, task: str, recipe: str) -> str | None:
-        """The final run with the median score (the lower of two): what maps and histograms show."""
+        """Of the final runs that keep their embeddings that with the median score: what maps and histograms show."""
         rows = self.rows(task, recipe)
         if PRIMARY not in rows:
             return None
-        rows = rows.dropna(subset=[PRIMARY]).sort_values([PRIMARY, "seed"])
+        rows = rows[rows["seed"] == 1].dropna(subset=[PRIMARY]).sort_values([PRIMARY, "study"])
         return str(rows["run_id"].iloc[(len(rows) - 1) // 2]) if len(rows) else None
 
     def arrays(self, run_id: str) -> dict[str, np.ndarray]:
@@ -191,6 +197,11 @@ class Material:
         if run_id not in self._arrays:
             self._arrays[run_id] = self.store.arrays(run_id)
         return self._arrays[run_id]
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if value == value]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def gather(name: str, runs: Path) -> Material:

@@ -1,7 +1,7 @@
 """The answers to an experiment's claims: supported, refuted or undecided, each from a test.
 
 A claim about a difference (or about a distance from a number) is tested against its own smallest effect by a paired t
-test over seeds, or over rounds of the cost probe. Holm corrects over the experiment's tests of scores, and over those
+test over studies, or over rounds of the cost probe. Holm corrects over the experiment's tests of scores, and over those
 of times apart: how busy a machine was must not tip a verdict on scores, which repeat bit by bit. `equal` is tested by
 two one-sided tests. What is claimed of the share of an area is judged by that share's posterior interval.
 """
@@ -23,7 +23,7 @@ from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
 from lossbench.statistics.effects import Effect, paired_effect
-from lossbench.statistics.verdicts import holm
+from lossbench.statistics.multiplicity import holm
 
 Verdict = Literal["supported", "refuted", "undecided", "unanswerable"]
 ALPHA = 0.05
@@ -148,14 +148,14 @@ def table(found: Iterable[Answer]) -> Table:
         Column("difference", "paired"),
         Column("95 % interval", "unadjusted"),
         Column("p", "Holm, over scores or times"),
-        Column("n", "seeds or rounds"),
+        Column("n", "studies or rounds"),
         Column("verdict", numeric=False),
         Column("standing", numeric=False),
     ]
     rows = [_row(answer, check) for answer in found for check in answer.checks]
     notes = (
         "Supported: the difference was shown to be on the claimed side of the smallest effect that matters. Refuted: "
-        "shown to be on the other side. Each test is a paired t test against that effect over seeds, over rounds for "
+        "shown to be on the other side. Each test is a paired t test against that effect over studies, over rounds for "
         "the cost probe; the share of an area is judged by its 95 % posterior interval. Post hoc: stated or changed "
         "after a final run was stored.",
     )
@@ -216,7 +216,7 @@ def _check(material: Material, task: str, claim: Mapping[str, Any]) -> Check:
         other = dict.fromkeys(one, float(second))
     seeds = sorted(set(one) & set(other))
     if len(seeds) < 2:
-        missing = "fewer than two common seeds" if one or other else "there is no such figure here"
+        missing = "fewer than two common studies" if one or other else "there is no such figure here"
         return _unanswerable(task, claim, missing)
     scores = [one[seed] for seed in seeds], [other[seed] for seed in seeds]
     effect = paired_effect(*scores)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.evidence.material import Material
+from lossbench.report.evidence.comparisons import Evidence, within_bounds
+from lossbench.report.evidence.material import VALIDATION, Material
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.effects import MeanInterval, mean_interval
@@ -56,7 +56,7 @@ def progress(material: Material, task: str) -> dict[str, tuple[np.ndarray, MeanI
         if not (np.isfinite(total) and total > 0):
             continue
         seconds = np.linspace(0, total, POINTS)
-        found[recipe] = (seconds, mean_interval(reached(material, task, recipe, seconds)))
+        found[recipe] = (seconds, within_bounds(VALIDATION, mean_interval(reached(material, task, recipe, seconds))))
     return found
 
 
@@ -76,7 +76,10 @@ def table(evidence: Evidence, task: str) -> Table:
         total = total_seconds(material, task, recipe)
         if not np.isfinite(total) or not np.isfinite(limit):
             continue
-        end, early = (mean_interval(reached(material, task, recipe, np.array([time])[:1])) for time in (np.inf, limit))
+        end, early = (
+            within_bounds(VALIDATION, mean_interval(reached(material, task, recipe, np.array([time]))))
+            for time in (np.inf, limit)
+        )
         seconds = seconds_to(material, task, recipe, target)
         rows.append(
             Row(

@@ -30,13 +30,13 @@ class Mistake:
 
     @property
     def query_short(self) -> str:
-        """The image's class, cut where its name is long."""
-        return shortened(self.query_class)
+        """The image's class, without its middle where its name is long."""
+        return formats.shortened(self.query_class, LONGEST)
 
     @property
     def nearest_short(self) -> str:
-        """The neighbor's class, cut where its name is long."""
-        return shortened(self.nearest_class)
+        """The neighbor's class, without its middle where its name is long."""
+        return formats.shortened(self.nearest_class, LONGEST)
 
     @property
     def text(self) -> str:
@@ -50,15 +50,6 @@ class Gallery:
 
     recipe: str
     mistakes: tuple[Mistake, ...]
-
-
-def shortened(name: str) -> str:
-    """A long name by its end, where names of one family differ.
-
-    >>> shortened("GREEK SMALL LETTER OMEGA WITH PSILI")
-    '…OMEGA WITH PSILI'
-    """
-    return name if len(name) <= LONGEST else "…" + name[-(LONGEST - 1) :].lstrip()
 
 
 def galleries(material: Material, task: str) -> tuple[Gallery, ...]:

@@ -19,12 +19,12 @@ Score = Callable[[Material, str, str], float]
 
 
 def proper(material: Material, task: str, recipe: str) -> float:
-    """As the protocol has it: the mean over seeds at the epoch that validation chose."""
+    """As the protocol has it: the mean over studies at the epoch that validation chose."""
     return material.mean(task, recipe, PRIMARY)
 
 
 def epoch_by_test(material: Material, task: str, recipe: str) -> float:
-    """As if test had chosen the epoch of every seed."""
+    """As if test had chosen the epoch; of the runs whose audit is kept."""
     tops = []
     for run in material.rows(task, recipe)["run_id"]:
         audit = material.store.audit(str(run)).get("test_map_at_r", [])
@@ -34,8 +34,8 @@ def epoch_by_test(material: Material, task: str, recipe: str) -> float:
     return float(np.mean(tops)) if tops else math.nan
 
 
-def top_seed(material: Material, task: str, recipe: str) -> float:
-    """As if only the luckiest seed had been run."""
+def top_study(material: Material, task: str, recipe: str) -> float:
+    """As if only the luckiest study had been made."""
     scores = [score for score in material.values(task, recipe, PRIMARY).values() if score == score]
     return max(scores, default=math.nan)
 
@@ -49,7 +49,7 @@ def untuned_reference(material: Material, task: str, recipe: str) -> float:
 PRACTICES: tuple[tuple[str, str, Score], ...] = (
     ("proper", "this report", proper),
     ("test picks the epoch", "mean", epoch_by_test),
-    ("luckiest seed only", "one run", top_seed),
+    ("luckiest study only", "one tuning", top_study),
     ("reference untuned", "mean", untuned_reference),
 )
 

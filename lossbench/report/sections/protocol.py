@@ -56,17 +56,16 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     yield "backbone", f"{experiment['backbone']}, embedding dimension {experiment['embedding_dim']}"
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
     budget = experiment["budget"]
-    yield "budget", f"{budget['trials']} trials and {budget['seeds']} final seeds for each recipe and task"
-    finals = sorted({int(row["seed"]) for row in material.plan["rows"] if row["role"] in ("final", "default")})
-    tuning = sorted({int(row["seed"]) for row in material.plan["rows"] if row["role"] == "trial"})
-    yield "seeds", f"tuning {_span(tuning)}; final {_span(finals)}"
-    for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
-        if listed.get("folds"):
-            span = _span(list(range(listed["folds"])))
-            yield (
-                f"folds of {task}",
-                f"{span}; a seed's score is its mean over them; tuning uses the split without folds",
-            )
+    yield (
+        "budget",
+        f"{budget['studies']} studies; in each, for every recipe and task, {budget['trials']} trials, the highest "
+        f"{budget['candidates']} and the default again with {budget['candidate_seeds']} fresh seeds, and "
+        f"{budget['seeds']} final runs of the one chosen",
+    )
+    yield "seeds", f"named streams of seed {experiment['seed']}, the study, the task, and in a search the recipe's name"
+    for task in material.tasks:
+        if (folds := material.folds(task)) > 1:
+            yield f"folds of {task}", f"{folds}; a study is one of them, with a search on the split without folds"
     for task, found in material.plan["provenance"].items():
         images = material.plan.get("train_images", {}).get(task)
         size = f", {images:,} training images" if images else ""
@@ -88,8 +87,8 @@ def _rules(material: Material) -> tuple[str, ...]:
         "One frozen setting for every recipe; recipes differ by what they declare and nothing else.",
         "The same number of tuning trials for every recipe; tuning and the choice of the epoch see training and "
         "validation data only. Test is embedded at the one epoch that validation chose.",
-        "Final runs use seeds that tuning never saw. Recipes that share a seed and a sampler see the same batches "
-        "from the same initial weights, so effects are paired over seeds.",
+        "Final runs use seeds that no search saw. Within a study recipes share the deal of training and validation "
+        "and, under one sampler, initial weights and batches, so effects are paired over studies.",
         "An effect is the mean paired difference with its 95 % t interval; p is the paired t test's, Holm-corrected "
         "over all pairs of recipes of one figure and task. Test MAP@R on the sphere is confirmatory, everything else "
         "exploratory.",
@@ -97,14 +96,6 @@ def _rules(material: Material) -> tuple[str, ...]:
         "Collapsed: no variance left on the sphere, or cross-entropy stuck at chance. Diverged: a value that is not "
         "finite. Both are scored at their chosen finite epoch and stay in every comparison; failed runs have no score.",
     )
-
-
-def _span(seeds: list[int]) -> str:
-    if not seeds:
-        return "none"
-    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]} to {seeds[-1]}"
-    return ", ".join(map(str, seeds))
 
 
 def _toml_table(name: str, table: Mapping[str, Any]) -> Iterator[str]:

@@ -52,18 +52,20 @@ def answer(evidence: Evidence, task: str) -> Answer:
 def effect_text(pair: PairVerdict) -> str:
     """`+0.031 [0.020, 0.042], p = 0.002`: effect, unadjusted 95 % interval, Holm-adjusted p."""
     effect = pair.effect
-    return f"{formats.signed(effect.mean)} {formats.interval(effect.low, effect.high)}, {formats.p_text(pair.p_holm)}"
+    return (
+        f"{formats.signed(effect.mean)} {formats.interval(effect.low, effect.high)}, {formats.p_text(pair.p_adjusted)}"
+    )
 
 
 def detectable_text(pairs: list[PairVerdict]) -> str:
-    """The smallest difference these seeds could have shown, over the given pairs."""
-    found = np.array([pair.min_detectable_holm for pair in pairs])
+    """The smallest difference these studies could have shown, over the given pairs."""
+    found = np.array([pair.smallest_found for pair in pairs])
     found = found[np.isfinite(found)]
     if not found.size:
-        return "these seeds have no spread to compute a smallest detectable difference from"
+        return "these studies have no spread to compute a smallest detectable difference from"
     low, high = formats.score(float(found.min())), formats.score(float(found.max()))
     size = low if low == high else f"{low} to {high}, depending on the pair"
-    return f"the smallest difference these seeds could have shown is {size}"
+    return f"the smallest difference these studies could have shown is {size}"
 
 
 def listed(names: tuple[str, ...] | list[str]) -> str:
@@ -76,7 +78,7 @@ def _say(comparison: Comparison) -> tuple[Kind, str, str]:
     if len(ranked) == 1:
         return "single", "Only recipe with results", "There is nothing to compare it with."
     if all(pair.verdict == "undecided" for pair in comparison.pairs):
-        return "undecided", "Undecided", "No two recipes share two finished seeds, so nothing can be tested yet."
+        return "undecided", "Undecided", "No two recipes share two finished studies, so nothing can be tested yet."
     if comparison.winner:
         return "winner", "Winner", _winner_sentence(comparison, ranked)
     top = [comparison.pair(a, b) for i, a in enumerate(comparison.top_group) for b in comparison.top_group[i + 1 :]]
@@ -131,8 +133,8 @@ def _caveats(comparison: Comparison) -> tuple[str, ...]:
     short = sorted({name for pair in comparison.pairs if pair.effect.incomplete for name in (pair.a, pair.b)})
     incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete]
     if incomplete and short:
-        found.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack seeds")
+        found.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack studies")
     fewest = min((pair.effect.n for pair in comparison.pairs), default=0)
     if fewest < 5:
-        found.append(f"only {fewest} paired seeds: intervals are wide")
+        found.append(f"only {fewest} paired studies: intervals are wide")
     return tuple(found)

@@ -8,6 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lossbench.report.writing import formats
+
+LONGEST = 36  # characters of a cell in a terminal
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -21,7 +25,7 @@ class Cell:
     def sort_key(self) -> str:
         """What the page sorts by: the number itself, or the text."""
         if isinstance(self.value, float):
-            return "" if math.isnan(self.value) else repr(self.value)
+            return "" if math.isnan(self.value) else repr(self.value + 0.0)  # minus zero is zero
         return str(self.value) if self.value is not None else self.text
 
 
@@ -108,8 +112,9 @@ def _exact(cell: Cell) -> str:
 
 def plain(table: Table, *, columns: int | None = None) -> list[str]:
     """The first columns of the table for a terminal: aligned, plain characters."""
-    lines = [[column.label for column in table.columns]] + [[cell.text for cell in row.cells] for row in table.rows]
-    lines = [line[:columns] for line in lines]
+    lines = [[column.label for column in table.columns]]
+    lines += [[formats.shortened(cell.text, LONGEST) for cell in row.cells] for row in table.rows]
+    lines = [[text.translate(_TO_ASCII) for text in line[:columns]] for line in lines]
     widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
     numeric = [column.numeric for column in table.columns][:columns]
     return [_plain_line(line, widths, numeric) for line in lines]
@@ -120,7 +125,7 @@ def _plain_line(line: list[str], widths: list[int], numeric: list[bool]) -> str:
         text.rjust(width) if right else text.ljust(width)
         for text, width, right in zip(line, widths, numeric, strict=True)
     ]
-    return "  ".join(padded).rstrip().translate(_TO_ASCII)
+    return "  ".join(padded).rstrip()
 
 
-_TO_ASCII: Mapping[int, str] = str.maketrans({"−": "-", "–": "-", "±": "+"})
+_TO_ASCII: Mapping[int, str] = str.maketrans({"−": "-", "–": "-", "±": "+", "…": ".."})

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NONE = "–"
 MINUS = "−"
+ELLIPSIS = "…"
+LONGEST_NAME = 24  # characters of a name in a figure
 
 
 def score(value: float, digits: int = 3) -> str:
@@ -68,11 +71,12 @@ def p_text(p: float) -> str:
 def significant(value: float, digits: int = 3) -> str:
     """A figure of unknown size to a few significant digits, without an exponent where it is readable.
 
-    >>> significant(0.0123456), significant(1234.5), significant(2e-05), significant(3.0)
-    ('0.0123', '1,234', '2.00e−05', '3.00')
+    >>> significant(0.0123456), significant(1234.5), significant(2e-05), significant(3.0), significant(-0.0)
+    ('0.0123', '1,234', '2.00e−05', '3.00', '0.00')
     """
     if not _present(value):
         return NONE
+    value = value + 0.0  # minus zero is zero
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     if magnitude >= digits:
         return f"{value:,.0f}".replace("-", MINUS)
@@ -107,21 +111,48 @@ def interval_significant(low: float, high: float) -> str:
 def share(value: float) -> str:
     """A share in per cent.
 
-    >>> share(0.125)
-    '12.5 %'
+    >>> share(0.125), share(-0.0)
+    ('12.5 %', '0.0 %')
     """
     if not _present(value):
         return NONE
-    return f"{100 * value:.1f} %"
+    return f"{_no_minus_zero(100 * value, 1):.1f} %".replace("-", MINUS)
 
 
 def count(value: float) -> str:
     """A whole number with thousands separated.
 
-    >>> count(12345.0)
-    '12,345'
+    >>> count(12345.0), count(-0.2)
+    ('12,345', '0')
     """
-    return f"{value:,.0f}" if _present(value) else NONE
+    return f"{_no_minus_zero(value, 0):,.0f}".replace("-", MINUS) if _present(value) else NONE
+
+
+def shortened(name: str, most: int = LONGEST_NAME) -> str:
+    """A long name without its middle: names of one family differ at their ends, and families at their beginnings.
+
+    >>> shortened("softmax+center with lambda 0.003 and alpha 0.5", 24)
+    'softmax+c…3 and alpha 0.5'
+    """
+    if len(name) <= most:
+        return name
+    first = (most - 1) * 2 // 5
+    return name[:first] + ELLIPSIS + name[first + 1 - most :]
+
+
+def short_names(names: Sequence[str], most: int = LONGEST_NAME) -> list[str]:
+    """Every name shortened; those that would read alike are numbered.
+
+    >>> short_names(["a-1-" + "x" * 30, "a-2-" + "x" * 30, "b"], 8)
+    ['a-1…xxxx', 'a-2…xxxx', 'b']
+    >>> short_names(["abc-1-" + "x" * 30, "abc-2-" + "x" * 30], 8)
+    ['abc…xxxx 1', 'abc…xxxx 2']
+    """
+    found = [shortened(name, most) for name in names]
+    alike = {short for short in found if found.count(short) > 1}
+    return [
+        f"{short} {found[: index + 1].count(short)}" if short in alike else short for index, short in enumerate(found)
+    ]
 
 
 def parameter(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lossbench.report.writing.cells import Table
 
+LONGEST = 36  # characters of a cell that keeps to one line
 _ESCAPES: Mapping[int, str] = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -28,6 +29,7 @@ _ESCAPES: Mapping[int, str] = str.maketrans(
         "π": r"$\pi$",
         "ρ": r"$\rho$",
         "′": "$'$",
+        "…": r"\ldots{}",
     }
 )
 
@@ -43,7 +45,7 @@ def escape(text: str) -> str:
 
 def table(content: Table) -> str:
     """A `tabular` with caption; needs `\\usepackage{booktabs}`."""
-    spec = "".join("r" if column.numeric else "l" for column in content.columns)
+    spec = "".join(_alignment(content, index) for index in range(len(content.columns)))
     head = " & ".join(escape(column.label) for column in content.columns)
     units = " & ".join(rf"{{\footnotesize {escape(column.note)}}}" if column.note else "" for column in content.columns)
     lines = [
@@ -61,3 +63,11 @@ def table(content: Table) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _alignment(content: Table, index: int) -> str:
+    """Numbers right, texts left; a column with a long text wraps."""
+    longest = max((len(row.cells[index].text) for row in content.rows), default=0)
+    if content.columns[index].numeric:
+        return "r"
+    return "l" if longest <= LONGEST else r"p{0.28\linewidth}"

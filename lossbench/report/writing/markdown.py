@@ -33,7 +33,7 @@ _SECTIONS = (
     ("Cost and equal time", ("parts", "cost", "time"), ("steps", "cost", "equal_time")),
     ("Tuning", ("tuning", "surface"), ("tuned", "tuning_tax", "importances")),
     ("Under bad practice", (), ("malpractice",)),
-    ("Every seed", (), ("seeds", "folds")),
+    ("Every study", (), ("studies", "folds")),
 )
 
 
@@ -68,6 +68,8 @@ def _lines(document: Document) -> Iterator[str]:
     yield f"Experiment **{escape(document.name)}**. Every statement holds {document.scope}.\n"
     if document.state:
         yield f"> {escape(document.state)}\n"
+    for missing in document.left_out:
+        yield f"> {escape(missing.sentence)}\n"
     for item in document.tasks:
         yield from _answer(item)
     yield from _claims(document)

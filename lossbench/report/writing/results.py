@@ -11,7 +11,15 @@ import numpy as np
 from lossbench import __version__
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.evidence import derived
-from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, SPACES, Evidence, Figure, distance_figures
+from lossbench.report.evidence.comparisons import (
+    EQUIVALENCE,
+    QUALITY,
+    SPACES,
+    Evidence,
+    Figure,
+    distance_figures,
+    within_bounds,
+)
 from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
@@ -82,15 +90,16 @@ def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
 
 
 def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
-    """Mean over seeds with its t interval of every figure, for each recipe and role but single trials."""
+    """Mean over studies with its t interval of every figure, for each recipe and role but single trials."""
     columns = material.columns(*GROUPS)
     roles = [(recipe, role) for recipe in material.recipes for role in ("final", "default")]
     for name, role in [*roles, *[(baseline, "baseline") for baseline in material.baselines]]:
         if not len(material.rows(task, name, role)):
             continue
         of_seeds = [list(material.values(task, name, column, role).values()) for column in columns]
-        found = mean_interval(np.array(of_seeds, dtype=float).T, axis=0)
+        everything = mean_interval(np.array(of_seeds, dtype=float).T, axis=0)
         for index, column in enumerate(columns):
+            found = within_bounds(column, everything)
             if found.n[index]:
                 yield {
                     "recipe": name,
@@ -100,7 +109,7 @@ def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
                     "low": _plain(found.low[index]),
                     "high": _plain(found.high[index]),
                     "sd": _plain(found.sd[index]),
-                    "seeds": int(found.n[index]),
+                    "studies": int(found.n[index]),
                 }
 
 
@@ -139,10 +148,10 @@ def _pair(pair: PairVerdict) -> dict[str, Any]:
         "low": _plain(effect.low),
         "high": _plain(effect.high),
         "p": _plain(effect.p),
-        "p_holm": _plain(pair.p_holm),
-        "p_sign_flip": _plain(effect.p_sign_flip),
-        "detectable": _plain(pair.min_detectable_holm),
-        "seeds": effect.n,
+        "p_holm": _plain(pair.p_adjusted),
+        "p_sign_flip": _plain(pair.p_sign_flip),
+        "detectable": _plain(pair.smallest_found),
+        "studies": effect.n,
         "incomplete": effect.incomplete,
     }
 
@@ -248,4 +257,4 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) or value is None:
         return value
     number = float(value) if isinstance(value, (float, int, np.floating, np.integer)) else math.nan
-    return number if math.isfinite(number) else None
+    return number + 0.0 if math.isfinite(number) else None  # minus zero is zero
