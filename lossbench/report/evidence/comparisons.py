@@ -78,7 +78,7 @@ class Evidence:
     def comparison(self, task: str, figure: Figure, *, baselines: bool = False) -> Comparison | None:
         """All pairs of recipes on one figure; None where nobody has it or it has no wanted direction.
 
-        Failed and missing seeds stay in as NaN, so that the comparison knows it is incomplete. Baselines are
+        Failed and missing studies stay in as NaN, so that the comparison knows it is incomplete. Baselines are
         no recipes and stay out of Holm's family, unless asked for: that family is a separate question.
         """
         key = (task, figure.column, baselines)
@@ -102,24 +102,18 @@ class Evidence:
         return compare_all(scores, higher_is_better=figure.direction > 0, equivalence=EQUIVALENCE.get(figure.column))
 
     def _scores(self, task: str, recipe: str, figure: Figure) -> dict[int, float]:
-        planned = {seed: float("nan") for seed in self._planned_seeds}
-        return planned | self.material.values(task, recipe, figure.column)
+        planned = self.material.planned_studies(task, recipe) or self.material.studies
+        return dict.fromkeys(planned, float("nan")) | self.material.values(task, recipe, figure.column)
 
     def _baseline(self, task: str, name: str, figure: Figure) -> Scores:
         found = self.material.values(task, name, figure.column)
-        if name == "pixels" and len(found) == 1:  # no seed enters it
+        if name == "pixels" and len(found) == 1:  # nothing random enters it
             return Constant(value=next(iter(found.values())))
         return found
 
-    @cached_property
-    def _planned_seeds(self) -> tuple[int, ...]:
-        """Final seeds of the plan; recipes whose finals are not planned yet lack all of them."""
-        rows = self.material.plan["rows"]
-        return tuple(sorted({int(row["seed"]) for row in rows if row["role"] in ("final", "default")}))
-
 
 def summary(material: Material, task: str, recipe: str, column: str, role: str | None = None) -> MeanInterval:
-    """Mean over seeds with its t interval; scalars in arrays of no axis."""
+    """Mean over studies with its t interval; scalars in arrays of no axis."""
     values = np.array(list(material.values(task, recipe, column, role).values()), dtype=float)
     return within_bounds(column, mean_interval(values if values.size else np.array([np.nan])))
 

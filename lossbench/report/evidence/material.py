@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,9 +86,26 @@ class Material:
         return REFERENCE if REFERENCE in self.recipes else self.recipes[0]
 
     @property
-    def seeds(self) -> int:
-        """Planned final runs of each recipe."""
-        return int(self.experiment["budget"]["seeds"])
+    def unit(self) -> str:
+        """What effects are paired over: a `study`; of embeddings from elsewhere, which nobody tuned here, a `seed`."""
+        return _unit(self.plan)
+
+    @cached_property
+    def studies(self) -> tuple[int, ...]:
+        """Studies whose final runs are planned, whatever is there of them."""
+        return tuple(sorted({study for _, _, role, study in self._planned if role in ("final", "default")}))
+
+    @cached_property
+    def _planned(self) -> Mapping[tuple[str, str, str, int], int]:
+        """(task, recipe, role, study) to how many runs are planned."""
+        rows = self.plan["rows"]
+        return Counter(
+            (f"{row['dataset']}/{row['protocol']}", row["recipe"], row["role"], _study(row, self.unit)) for row in rows
+        )
+
+    def planned_studies(self, task: str, recipe: str) -> tuple[int, ...]:
+        """Studies in which a recipe's final runs are planned; fewer than all where it was dropped."""
+        return tuple(study for study in self.studies if self._planned.get((task, recipe, "final", study)))
 
     @cached_property
     def probe(self) -> Mapping[str, Any] | None:
@@ -113,26 +131,46 @@ class Material:
 
     def rows(self, task: str, recipe: str, role: str | None = None) -> pd.DataFrame:
         """Finished rows of one recipe or baseline; the role is `final`, or `baseline` for a baseline."""
-        role = role or ("baseline" if recipe in self.baselines else "final")
+        role = role or self._final_role(recipe)
         return self._groups.get((task, recipe, role), self._no_rows)
 
     def values(self, task: str, recipe: str, column: str, role: str | None = None) -> dict[int, float]:
-        """Seed to figure, where a task has folds its mean over them; NaN where a run has none or a fold is missing."""
+        """Study to the mean of a figure over the study's runs that have it; where a task has folds, over them first.
+
+        A figure that only the first run of a study measures is that run's. NaN where a planned run of the study failed
+        or is missing, where a fold is, and where no run has the figure.
+        """
         rows = self.rows(task, recipe, role)
-        if column not in rows:
-            return {int(seed): float("nan") for seed in rows["seed"]}
-        found: dict[int, list[float]] = {}
-        for seed, value in zip(rows["seed"], rows[column], strict=True):
-            found.setdefault(int(seed), []).append(float(value))
-        folds = self.folds(task)
-        return {seed: math.fsum(of) / folds if len(of) == folds else math.nan for seed, of in found.items()}
+        figures = rows[column] if column in rows else [math.nan] * len(rows)
+        found: dict[int, dict[int, list[float]]] = {}
+        counted: Counter[int] = Counter()
+        for study, seed, status, figure in zip(rows["study"], rows["seed"], rows["status"], figures, strict=True):
+            found.setdefault(int(study), {}).setdefault(int(seed), []).append(float(figure))
+            counted[int(study)] += status != "failed"
+        role = role or self._final_role(recipe)
+        return {
+            study: self._of_study(task, list(runs.values()))
+            if counted[study] >= self._planned.get((task, recipe, role, study), 0)
+            else math.nan
+            for study, runs in found.items()
+        }
+
+    def _of_study(self, task: str, runs: list[list[float]]) -> float:
+        """Mean over runs (seeds) of their means over folds."""
+        measured = [folds for folds in runs if any(value == value for value in folds)]
+        if not measured or any(len(folds) != self.folds(task) for folds in measured):
+            return math.nan
+        return math.fsum(math.fsum(folds) / len(folds) for folds in measured) / len(measured)
+
+    def _final_role(self, recipe: str) -> str:
+        return "baseline" if recipe in self.baselines else "final"
 
     def has(self, task: str, column: str) -> bool:
         """Whether any run of a task has that figure."""
         return column in self.table and bool(self.table.loc[self.table["task"] == task, column].notna().any())
 
     def folds(self, task: str) -> int:
-        """How many runs make the score of one seed."""
+        """How many runs make the score of one seed of a study."""
         return self._folds.get(task, 1)
 
     @cached_property
@@ -141,7 +179,7 @@ class Material:
         return dict(zip(self.tasks, folds, strict=True))
 
     def mean(self, task: str, recipe: str, column: str, role: str | None = None) -> float:
-        """Mean over the seeds that have the figure; NaN without any."""
+        """Mean over the studies that have the figure; NaN without any."""
         found = np.array([value for value in self.values(task, recipe, column, role).values() if value == value])
         return float(found.mean()) if found.size else float("nan")
 
@@ -162,28 +200,31 @@ class Material:
         return self.store.read(run_id) or {}
 
     def curves(self, task: str, recipe: str, curve: str) -> np.ndarray:
-        """A curve of every final seed, (seeds, epochs + 1), NaN where a run ended earlier or has no value.
+        """A curve of every study, (studies, epochs + 1), NaN where its runs ended earlier or have no value there.
 
-        Where a task has folds, it is the mean over them.
+        It is the mean over the final runs of the study, folds included.
         """
         rows = self.rows(task, recipe)
         found = [
-            [float("nan") if value is None else value for value in self.record(run).get("curves", {}).get(curve, [])]
+            [math.nan if value is None else value for value in self.record(run).get("curves", {}).get(curve, [])]
             for run in rows["run_id"]
         ]
         length = max((len(values) for values in found), default=0)
-        padded = np.array([values + [np.nan] * (length - len(values)) for values in found]).reshape(len(found), length)
-        if self.folds(task) == 1:
-            return padded
-        seeds = rows["seed"].to_numpy()
-        return np.array([padded[seeds == seed].mean(axis=0) for seed in np.unique(seeds)]).reshape(-1, length)
+        padded = np.array([values + [math.nan] * (length - len(values)) for values in found]).reshape(-1, length)
+        studies = rows["study"].to_numpy()
+        return np.array([padded[studies == study].mean(axis=0) for study in np.unique(studies)]).reshape(-1, length)
+
+    def whole(self, task: str, recipe: str) -> pd.DataFrame:
+        """The final runs that measured everything and kept what figures draw: the first of each study."""
+        rows = self.rows(task, recipe)
+        return rows[rows["seed"] == rows.groupby("study")["seed"].transform("min")]
 
     def representative(self, task: str, recipe: str) -> str | None:
-        """The final run with the median score (the lower of two): what maps and histograms show."""
-        rows = self.rows(task, recipe)
+        """Of those runs the one with the median score (the lower of two): what maps and histograms show."""
+        rows = self.whole(task, recipe)
         if PRIMARY not in rows:
             return None
-        rows = rows.dropna(subset=[PRIMARY]).sort_values([PRIMARY, "seed"])
+        rows = rows.dropna(subset=[PRIMARY]).sort_values([PRIMARY, "study", "seed"])
         return str(rows["run_id"].iloc[(len(rows) - 1) // 2]) if len(rows) else None
 
     def arrays(self, run_id: str) -> dict[str, np.ndarray]:
@@ -191,6 +232,15 @@ class Material:
         if run_id not in self._arrays:
             self._arrays[run_id] = self.store.arrays(run_id)
         return self._arrays[run_id]
+
+
+def _unit(plan: Mapping[str, Any]) -> str:
+    return "seed" if plan["experiment"]["budget"]["trials"] == 0 else "study"
+
+
+def _study(row: Mapping[str, Any], unit: str) -> int:
+    """The study of a row of the plan; where seeds take the place of studies, its seed."""
+    return int(row["seed"] if unit == "seed" else row.get("study", 1))
 
 
 def gather(name: str, runs: Path) -> Material:
@@ -203,6 +253,8 @@ def gather(name: str, runs: Path) -> Material:
     plan = store.read_plan(name)
     everything = store.table(plan)
     table = everything[everything["status"] != "missing"].reset_index(drop=True).copy()  # of few blocks
+    if _unit(plan) == "seed":
+        table["study"] = table["seed"]
     table.insert(1, "task", table["dataset"].str.cat(table["protocol"], sep="/"))
     planned = max(int(plan["planned_runs"]), len(everything))
     return Material(
