@@ -137,7 +137,9 @@ def fill(
             if arrays and recipe in (jackknife or {}):
                 arrays["jackknife.sphere.map_at_r"] = score + np.array((jackknife or {})[recipe])
             first = role == "final" and (study, seed) == (1, 1)
-            store.write(record, arrays=arrays, audit={"test_map_at_r": [0.1, score, score + 0.01, None]} if first else None)
+            store.write(
+                record, arrays=arrays, audit={"test_map_at_r": [0.1, score, score + 0.01, None]} if first else None
+            )
 
         for recipe, scores in recipes.items():
             for study, score in enumerate(scores, 1):

@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """One row of a strip plot: scores by seed, their mean and interval, and a letter."""
+    """One row of a strip plot: scores by study, their mean and interval, and a letter."""
 
     name: str
     scores: Mapping[int, float]
@@ -73,7 +73,7 @@ class Bar:
 def headline(
     name: str, task: str, strips: Sequence[Strip], looks: Mapping[str, Look], baselines: Mapping[str, float]
 ) -> Picture:
-    """Every seed as a dot, mean and interval, one row a recipe, highest mean on top; baselines as lines."""
+    """Every study as a dot, mean and interval, one row a recipe, highest mean on top; baselines as lines."""
     low, high = _limits([value for strip in strips for value in (*strip.scores.values(), strip.low, strip.high)])
     shown = {key: value for key, value in baselines.items() if low - 0.6 * (high - low) <= value <= high}
     low = min([low, *[value - 0.04 * (high - low) for value in shown.values()]])
@@ -96,8 +96,8 @@ def headline(
                   transform=axes.transAxes, ha="left", va="top").set_y(_below(axes, 30))  # fmt: skip
     axes.set_xlabel("test MAP@R on the sphere")
     order = ", ".join(f"{strip.name} {formats.score(strip.mean)}" for strip in strips)
-    alt = f"{task}: test MAP@R of every seed by recipe; means: {order}."
-    return done(figure, name, f"{task}: every seed", alt)
+    alt = f"{task}: test MAP@R of every study by recipe; means: {order}."
+    return done(figure, name, f"{task}: every study", alt)
 
 
 @styled
@@ -199,11 +199,11 @@ def done(
 
 def _strip(axes: Any, row: int, strip: Strip, look: Look) -> None:
     spread = np.linspace(-0.16, 0.16, len(strip.scores)) if len(strip.scores) > 1 else [0.0]
-    for offset, (seed, score) in zip(spread, sorted(strip.scores.items()), strict=True):
+    for offset, (study, score) in zip(spread, sorted(strip.scores.items()), strict=True):
         dot = Line2D([score], [row + offset], linestyle="none", marker="o", markersize=3.6, color=look.color,
                      alpha=0.55, markeredgewidth=0, in_layout=False)  # fmt: skip
         axes.add_artist(dot)
-        tip(dot, f"{strip.name}, seed {seed}: {formats.score(score)}")
+        tip(dot, f"{strip.name}, study {study}: {formats.score(score)}")
     if np.isfinite(strip.low):
         axes.plot([strip.low, strip.high], [row, row], color=INK, linewidth=1.6, solid_capstyle="round")
     (mark,) = axes.plot([strip.mean], [row], marker="D", markersize=5, color=INK, markerfacecolor=look.color,

@@ -39,7 +39,7 @@ class EmbeddingMap:
 
     recipe: str
     run_id: str
-    seed: int
+    study: int
     score: float
     points: np.ndarray
     labels: np.ndarray
@@ -102,7 +102,7 @@ def embedding_map(material: Material, task: str, recipe: str, *, sphere: bool = 
     return EmbeddingMap(
         recipe=recipe,
         run_id=run,
-        seed=int(row["seed"]),
+        study=int(row["study"]),
         score=float(row[PRIMARY]),
         points=flat[shown],
         labels=labels[shown],
@@ -187,7 +187,7 @@ def _names(material: Material, item: EmbeddingMap) -> list[str]:
 
 def subtitle(item: EmbeddingMap) -> str:
     """Seed, score and variance of a map, for its caption."""
-    text = f"seed {item.seed}, MAP@R {formats.score(item.score)}"
+    text = f"study {item.study}, MAP@R {formats.score(item.score)}"
     return text if np.isnan(item.explained) else f"{text}, {formats.share(item.explained)} of variance"
 
 

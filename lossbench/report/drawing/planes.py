@@ -40,7 +40,7 @@ class Plane:
     """
 
     recipe: str
-    seed: int
+    study: int
     chosen: int
     train: np.ndarray
     train_labels: np.ndarray
@@ -91,7 +91,7 @@ def _plane(material: Material, task: str, recipe: str) -> Plane | None:
     }
     return Plane(
         recipe=recipe,
-        seed=int(row["seed"]),
+        study=int(row["study"]),
         chosen=int(row["best_epoch"]),
         train=arrays["train.embeddings"].astype(np.float64),
         train_labels=arrays["train.labels"],

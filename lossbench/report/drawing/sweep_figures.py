@@ -45,7 +45,7 @@ def noise_picture(material: Material, name: str) -> Picture | None:
             look, label = looks(material.recipes), "share of wrong labels"
             title = "quality by wrong labels"
             drawn = figures.curves(name, family, lines, look, title=title, ylabel="test MAP@R", xlabel=label)
-            return replace(drawn, caption="Mean over seeds with its 95 % interval. Test labels are right.")
+            return replace(drawn, caption="Mean over studies with its 95 % interval. Test labels are right.")
     return None
 
 
@@ -74,7 +74,7 @@ def _draw(material: Material, task: str, name: str, found: Sequence[Sweep], look
                 said.append(f"{sweep.title}, MAP@R at {means}")
         grid[-1, column].set_xlabel(sweep.parameter)
     shown = done(figure, name, f"{task}: parameter sweeps", f"Sweeps of {'; '.join(said)}.")
-    caption = "Dots: seeds. Diamonds and bands: means and 95 % intervals. Dashed, grey: the same of "
+    caption = "Dots: studies. Diamonds and bands: means and 95 % intervals. Dashed, grey: the same of "
     return replace(shown, caption=f"{caption}{material.reference}. A value of 0 stands a step left of a log scale.")
 
 

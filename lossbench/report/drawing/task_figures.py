@@ -8,15 +8,15 @@ from functools import partial
 
 import numpy as np
 
-from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures
+from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures, variance_figures
 from lossbench.report.drawing.attempts import Attempts, LeftOut
 from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
 from lossbench.report.drawing.palette import looks
 from lossbench.report.drawing.panels import Histogram
-from lossbench.report.evidence import derived, landscape
+from lossbench.report.evidence import derived, landscape, pooled
 from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary, within_bounds
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
-from lossbench.report.sections import costs, equal_time, tuning_tax
+from lossbench.report.sections import costs, equal_time, tuned, tuning_tax, variance
 from lossbench.report.sections.recipe_rows import by_mean
 from lossbench.statistics.effects import MeanInterval, mean_interval
 
@@ -55,7 +55,7 @@ def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
     strips = [
         Strip(
             name=recipe,
-            scores={seed: score for seed, score in material.values(task, recipe, PRIMARY).items() if score == score},
+            scores={study: score for study, score in material.values(task, recipe, PRIMARY).items() if score == score},
             mean=float(found.mean),
             low=float(found.low),
             high=float(found.high),
@@ -69,7 +69,7 @@ def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
     if not strips:
         return None
     baselines = {each: material.mean(task, each, PRIMARY) for each in material.baselines}
-    note = "Dots: seeds. Diamond and bar: mean and 95 % interval. Right: mean"
+    note = "Dots: studies. Diamond and bar: mean and 95 % interval. Right: mean"
     note += " and tie group; recipes that share a letter were not shown to differ." if letters else "."
     return replace(figures.headline(name, task, strips, looks(material.recipes), baselines), caption=note)
 
@@ -144,7 +144,7 @@ def _curves(
         for recipe, band in bands.items()
     ]
     found = figures.curves(name, task, lines, looks(material.recipes), title=title, ylabel=title, scale=scale)
-    return replace(found, caption=f"Mean over seeds with its 95 % interval. {note}".strip())
+    return replace(found, caption=f"Mean over studies with its 95 % interval. {note}".strip())
 
 
 def _time(evidence: Evidence, task: str, name: str) -> Picture | None:
@@ -186,21 +186,18 @@ def _surface(evidence: Evidence, task: str, name: str) -> Picture | None:
     """The first recipe with both lambda and alpha to tune: how much its two parameters matter."""
     material = evidence.material
     for recipe in material.recipes:
-        trials = material.rows(task, recipe, "trial").sort_values("trial")
         names = ("param.lambda", "param.alpha")
-        if not set(names) | {VALIDATION} <= set(trials.columns):
-            continue
-        trials = trials.dropna(subset=list(names))
-        trials = trials[(trials[list(names)] > 0).all(axis=1)]
+        trials = pooled.trials(material, task, recipe, names)
+        trials = trials[(trials[list(names)] > 0).all(axis=1)] if len(trials) else trials
         if len(trials) < 3 or trials["param.lambda"].nunique() < 2 or trials["param.alpha"].nunique() < 2:
             continue
-        if not np.isfinite(trials[VALIDATION].to_numpy(dtype=float)).any():
-            continue
         points = list(trials[[*names, VALIDATION]].astype(float).itertuples(index=False, name=None))
-        chosen = int(np.nanargmax(trials[VALIDATION].to_numpy(dtype=float)))
+        picked = tuned.chosen(material, task, recipe)
+        places = zip(trials["study"], trials["trial"], strict=True)
+        rings = [index for index, (study, trial) in enumerate(places) if picked.get(int(study)) == int(trial)]
         found = landscape.landscape(material, task, recipe)
         note = landscape.note(found) if found else "Too few trials for a surface."
-        drawn = panels.surface(name, task, recipe, points, ("lambda", "alpha"), chosen, found)
+        drawn = panels.surface(name, task, recipe, points, ("lambda", "alpha"), rings, found)
         return replace(drawn, caption=note)
     return None
 
@@ -264,6 +261,11 @@ def _histograms(evidence: Evidence, task: str, name: str) -> Picture | None:
     return panels.histograms(name, task, found) if found else None
 
 
+def _variance(evidence: Evidence, task: str, name: str) -> Picture | None:
+    found, material = variance.found(evidence, task), evidence.material
+    return variance_figures.variance(name, task, material.reference, found, material.unit) if found else None
+
+
 def _sweeps(evidence: Evidence, task: str, name: str) -> Picture | None:
     return sweep_figures.picture(evidence.material, task, name, looks(evidence.material.recipes))
 
@@ -277,8 +279,9 @@ def _map(evidence: Evidence, task: str, name: str) -> Picture | None:
 
 
 FIGURES: Mapping[str, tuple[str, Draw]] = {
-    "headline": ("every seed", _headline),
+    "headline": ("every study", _headline),
     "forest": ("paired effects", _forest),
+    "variance": ("where the variance of effects comes from", _variance),
     "sweeps": ("parameter sweeps", _sweeps),
     "features": ("two-dimensional features", _features),
     "map": ("embedding maps", _map),

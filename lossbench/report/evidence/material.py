@@ -90,6 +90,11 @@ class Material:
         """What effects are paired over: a `study`; of embeddings from elsewhere, which nobody tuned here, a `seed`."""
         return _unit(self.plan)
 
+    @property
+    def tuned(self) -> bool:
+        """Whether anything was searched."""
+        return self.experiment["budget"]["trials"] > 1 and any(entry["searched"] for entry in self.plan["recipes"])
+
     @cached_property
     def studies(self) -> tuple[int, ...]:
         """Studies whose final runs are planned, whatever is there of them."""

@@ -100,10 +100,11 @@ class Overall:
         return thresholds, {recipe: performance_profile(found, thresholds) for recipe, found in scores.items()}
 
     def scores(self, recipe: str) -> FloatArray:
-        """Test MAP@R (tasks, seeds), NaN where a run is missing."""
-        seeds = range(1, self.material.seeds + 1)
+        """Test MAP@R (tasks, studies), NaN where one is missing."""
         found = [self.material.values(task, recipe, PRIMARY) for task in self.material.tasks]
-        return np.array([[values.get(seed, np.nan) for seed in seeds] for values in found], dtype=float)
+        return np.array(
+            [[values.get(study, np.nan) for study in self.material.studies] for values in found], dtype=float
+        )
 
 
 def table(overall: Overall) -> Table:
@@ -151,8 +152,8 @@ def note(overall: Overall) -> str:
     if tasks < 10:
         text += f"With {tasks} data sets rank tests have little power: a description rather than a test. "
     return text + (
-        "Inter-quartile mean and chance of improvement as in Agarwal et al. 2021; intervals resample seeds within data "
-        "sets and speak of these data sets, not of others."
+        "Inter-quartile mean and chance of improvement as in Agarwal et al. 2021; intervals resample studies within "
+        "data sets and speak of these data sets, not of others."
     )
 
 

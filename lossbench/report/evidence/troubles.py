@@ -40,10 +40,7 @@ class Trouble:
     @property
     def sentence(self) -> str:
         """`triplet: 3 of 14 final runs diverged; not better than the untrained network (0.101 against 0.102).`"""
-        parts = [
-            f"{'every' if count == self.runs else f'{count} of {self.runs}'} final run{_plural(count, self.runs)} {status}"
-            for status, count in self.statuses.items()
-        ]
+        parts = [f"{_counted(count, self.runs)} {status}" for status, count in self.statuses.items()]
         if self.error:
             parts[-1] += f" ({formats.shortened(self.error, LONGEST_ERROR)})"
         if self.untrained:
@@ -83,7 +80,7 @@ def _most_frequent(found: list[str]) -> str:
 
 
 def _not_above_untrained(evidence: Evidence, task: str, recipe: str) -> tuple[float, float] | None:
-    """Both means where no test, or before the tests the means themselves, put the recipe above the untrained network."""
+    """Both means, unless a test (before there are tests, the means) puts the recipe above the untrained network."""
     material = evidence.material
     own, bare = (material.mean(task, name, PRIMARY) for name in (recipe, UNTRAINED))
     comparison = evidence.comparison(task, QUALITY[0], baselines=True)
@@ -95,5 +92,5 @@ def _not_above_untrained(evidence: Evidence, task: str, recipe: str) -> tuple[fl
     return None if above else (own, bare)
 
 
-def _plural(count: int, of: int) -> str:
-    return "" if count == of or of == 1 else "s"
+def _counted(count: int, of: int) -> str:
+    return "every final run" if count == of else f"{count} of {of} final runs"

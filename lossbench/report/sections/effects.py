@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.sections.findings import verdict_cell
+from lossbench.report.sections.findings import holds, verdict_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.verdicts import Comparison, PairVerdict
@@ -13,25 +13,27 @@ from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 def table(evidence: Evidence, task: str) -> Table:
     """Every pair of recipes on test MAP@R."""
-    comparison = evidence.primary[task]
+    comparison, unit = evidence.primary[task], evidence.material.unit
+    units = {"study": "studies", "seed": "seeds"}[unit]
     columns = [
         Column("a", numeric=False),
         Column("b", numeric=False),
         Column("a − b", "MAP@R"),
         Column("95 % interval", "unadjusted"),
         Column("p", "t test"),
-        Column("p", "Holm"),
+        Column("p", "adjusted"),
         Column("p", "sign flip"),
         Column("verdict on a", numeric=False),
-        Column("seeds", "paired"),
-        Column("detectable", "power 0.8"),
-        Column("needed", "seeds"),
+        Column("studies" if unit == "study" else "seeds", "paired"),
+        Column("found", "with 80 % power"),
+        Column("needed", "studies" if unit == "study" else "seeds"),
         Column("note", numeric=False),
     ]
     pairs = _best_first(comparison) if comparison else []
     notes = (
-        "Detectable: the smallest difference that these seeds find with power 0.8 at Holm's strictest level. Needed: "
-        "seeds for an effect of the observed size, which is optimistic where the effect was picked for its size.",
+        f"Found: the difference that as many {units} find with 80 % power, at the strictest level. Needed: {units} for "
+        "an effect of the observed size, which is optimistic where the effect was picked for its size.",
+        holds(evidence.material, task),
     )
     return make_table(
         "effects",

@@ -18,9 +18,9 @@ POINTS = 60
 
 
 def reached(material: Material, task: str, recipe: str, seconds: np.ndarray) -> np.ndarray:
-    """Highest validation MAP@R of each final run within each of the given training times, (seeds, times).
+    """Highest validation MAP@R of each study within each of the given training times, (studies, times).
 
-    Epoch 0, the untrained network, is there at time 0; NaN for a run without curves.
+    Epoch 0, the untrained network, is there at time 0; NaN for a study without curves.
     """
     scores, times = material.curves(task, recipe, "val_map_at_r"), material.curves(task, recipe, "wall_s")
     if not scores.size or scores.shape != times.shape:

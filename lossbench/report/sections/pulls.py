@@ -15,13 +15,13 @@ from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 RATIO = next(figure.column for figure in distance_figures("sphere") if figure.column.endswith("intra_inter_ratio"))
 NOTES = (
     "Pull: the share k of the way to the mean of its samples in a batch by which one training step moves a center, "
-    "c <- c - k (c - mean), measured on the first batch with the trained network; means over seeds.",
+    "c <- c - k (c - mean), measured on the first batch with the trained network; means over studies.",
     "With momentum: the same once momentum has gathered, which takes about ten steps at 0.9.",
 )
 
 
 def pull(material: Material, task: str, recipe: str, kind: str = "pull") -> float:
-    """Mean over seeds of a recipe's measured pull; NaN where it keeps no centers."""
+    """Mean over studies of a recipe's measured pull; NaN where it keeps no centers."""
     found = [material.mean(task, recipe, f"train.{loss}.{kind}") for loss in material.losses(recipe)]
     return next((value for value in found if math.isfinite(value)), math.nan)
 

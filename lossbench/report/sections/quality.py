@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from lossbench.report.evidence.comparisons import QUALITY, Evidence, Figure, summary
+from lossbench.report.sections.findings import holds
 from lossbench.report.sections.recipe_rows import by_mean, kind, name_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
@@ -16,7 +17,7 @@ ARROWS = {1: "↑", -1: "↓", 0: ""}
 def table(evidence: Evidence, task: str) -> Table:
     """Retrieval, classification and verification figures of every recipe and baseline."""
     title = f"Retrieval, classification and verification on test, {task}"
-    note = "Means over seeds. MAP@R on the sphere is the confirmatory figure; every other column is exploratory."
+    note = "Means over studies. MAP@R on the sphere is the confirmatory figure; every other column is exploratory."
     return figures_table(evidence, task, "quality", title, QUALITY, note)
 
 
@@ -38,7 +39,7 @@ def figures_table(
         )
         for recipe in by_mean(material, task)
     ]
-    return make_table(name, caption, columns, rows, notes=(note,))
+    return make_table(name, caption, columns, rows, notes=(note, holds(material, task)))
 
 
 def _figure_cell(evidence: Evidence, task: str, recipe: str, figure: Figure) -> Cell:

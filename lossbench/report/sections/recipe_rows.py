@@ -28,7 +28,7 @@ def kind(material: Material, name: str) -> str:
 
 
 def mean_cell(material: Material, task: str, name: str, column: str) -> Cell:
-    """A figure's mean over seeds."""
+    """A figure's mean over studies."""
     mean = material.mean(task, name, column)
     return Cell(formats.score(mean), mean)
 

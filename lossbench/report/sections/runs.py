@@ -14,12 +14,13 @@ from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 
 
 def table(evidence: Evidence, task: str) -> Table:
-    """One row a run: role, seed, status, chosen epoch, scores, id."""
+    """One row a run: role, study, seed, status, chosen epoch, scores, id."""
     material = evidence.material
     columns = [
         Column("recipe", numeric=False),
         Column("role", numeric=False),
         Column("trial"),
+        Column("study"),
         Column("seed"),
         *([Column("fold")] if material.folds(task) > 1 else []),
         Column("status", numeric=False),
@@ -47,6 +48,7 @@ def _row(material: Material, row: object) -> Row:
             Cell(str(get("recipe"))),
             Cell(str(get("role"))),
             Cell(formats.count(trial), trial),
+            Cell(str(get("study")), float(get("study"))),
             Cell(str(get("seed")), float(get("seed"))),
             *([Cell(formats.count(number("fold")), number("fold"))] if material.folds(str(get("task"))) > 1 else []),
             Cell(str(get("status")), mark="" if get("status") == "ok" else "down"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os.path
 from collections.abc import Sequence
 
 NONE = "–"
@@ -150,7 +149,8 @@ def short_names(names: Sequence[str], most: int = LONGEST_NAME) -> list[str]:
     found = [shortened(name, most) for name in names]
     for short in {short for short in found if found.count(short) > 1}:
         alike = [name for name, own in zip(names, found, strict=True) if own == short]
-        start = max(0, len(os.path.commonprefix(alike)) - most // 2)
+        same = next((at for at, letters in enumerate(zip(*alike, strict=False)) if len(set(letters)) > 1), most)
+        start = max(0, same - most // 2)
         found = [
             f"{ELLIPSIS}{name[start : start + most - 2]}{ELLIPSIS}" if own == short else own
             for name, own in zip(names, found, strict=True)

@@ -24,7 +24,7 @@ SECTIONS = (
     ("training", "Training"),
     ("cost", "Cost"),
     ("tuning", "Tuning"),
-    ("seeds", "Seeds"),
+    ("studies", "Studies"),
     ("protocol", "Protocol"),
 )
 

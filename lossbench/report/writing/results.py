@@ -20,7 +20,6 @@ from lossbench.report.evidence.comparisons import (
     distance_figures,
     within_bounds,
 )
-from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import tuning_tax
@@ -31,7 +30,7 @@ from lossbench.statistics.aggregates import Aggregate
 from lossbench.statistics.effects import mean_interval
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _INTERVAL = {"estimate": "mean", "low": "low", "high": "high"}
 GROUPS = ("test.", "val.", "train.", "cost.")
 
@@ -75,6 +74,7 @@ def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
             "kind": item.answer.kind,
             "recipes": list(item.answer.names),
             "sentence": item.answer.sentence,
+            "margin": item.answer.margin,
             "caveats": list(item.answer.caveats),
         },
         "findings": [
@@ -90,14 +90,14 @@ def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
 
 
 def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
-    """Mean over seeds with its t interval of every figure, for each recipe and role but single trials."""
+    """Mean over studies with its t interval of every figure, for each recipe and role but single trials."""
     columns = material.columns(*GROUPS)
     roles = [(recipe, role) for recipe in material.recipes for role in ("final", "default")]
     for name, role in [*roles, *[(baseline, "baseline") for baseline in material.baselines]]:
         if not len(material.rows(task, name, role)):
             continue
-        of_seeds = [list(material.values(task, name, column, role).values()) for column in columns]
-        everything = mean_interval(np.array(of_seeds, dtype=float).T, axis=0)
+        of_studies = [list(material.values(task, name, column, role).values()) for column in columns]
+        everything = mean_interval(np.array(of_studies, dtype=float).T, axis=0)
         for index, column in enumerate(columns):
             found = within_bounds(column, everything)
             if found.n[index]:
@@ -109,7 +109,7 @@ def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
                     "low": _plain(found.low[index]),
                     "high": _plain(found.high[index]),
                     "sd": _plain(found.sd[index]),
-                    "seeds": int(found.n[index]),
+                    "studies": int(found.n[index]),
                 }
 
 
@@ -151,7 +151,7 @@ def _pair(pair: PairVerdict) -> dict[str, Any]:
         "p_holm": _plain(pair.p_holm),
         "p_sign_flip": _plain(effect.p_sign_flip),
         "detectable": _plain(pair.min_detectable_holm),
-        "seeds": effect.n,
+        "studies": effect.n,
         "incomplete": effect.incomplete,
     }
 
@@ -225,14 +225,11 @@ def _tuning(material: Material, task: str) -> dict[str, Any]:
     """What tuning was worth, for each recipe with trials."""
     found = {}
     for recipe in material.recipes:
-        curve, surface = tuning_tax.curve(material, task, recipe), landscape(material, task, recipe)
+        curve = tuning_tax.curve(material, task, recipe)
         if curve.size:
             found[recipe] = {
                 "expected_best": [_plain(value) for value in curve],
                 "importances": importances(material, task, recipe),
-                "forgiving_area": {"estimate": surface.share, "low": surface.low, "high": surface.high}
-                if surface
-                else None,
             }
     return found
 

@@ -1,0 +1,99 @@
+"""Who is at the top of a task: the recipes that trained as they should and were not shown to be worse than the highest.
+
+The tests are those of `Comparison`, over all recipes. A recipe in trouble stays in them, and out of the leading group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.troubles import Trouble, troubles
+from lossbench.statistics.effects import t_interval
+from lossbench.statistics.verdicts import Comparison, PairVerdict
+
+FEWEST = 4  # studies below which nothing is ranked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Top:
+    """The top of a task.
+
+    Attributes:
+        studies: of the pair that shares the fewest (of a single recipe, its own).
+        sound: recipes with a score and without trouble, highest mean first; empty where none is.
+        group: the leading group; empty below four studies.
+        alone: whether the first of it was shown to be better than every other recipe without trouble.
+        troubles: of the recipes that are kept out of it.
+    """
+
+    comparison: Comparison
+    studies: int
+    sound: tuple[str, ...]
+    group: tuple[str, ...]
+    alone: bool
+    troubles: Mapping[str, Trouble]
+
+    @property
+    def leader(self) -> str:
+        """The highest mean among recipes without trouble."""
+        return self.sound[0]
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """Recipes without trouble that were shown to be worse than the leader."""
+        return tuple(name for name in self.sound if name not in self.group)
+
+    @property
+    def beats_all(self) -> bool:
+        """Whether the leader was also shown to be better than every recipe in trouble that has a score."""
+        return self.alone and all(
+            self.comparison.pair(self.leader, standing.recipe).verdict == "better"
+            for standing in self.comparison.ranking
+            if standing.recipe != self.leader
+        )
+
+    @property
+    def deciding(self) -> tuple[PairVerdict, ...]:
+        """The leader against the rest of its group and the nearest recipe below it: what an answer rests on."""
+        below = self.worse[:1]
+        return tuple(self.comparison.pair(self.leader, name) for name in (*self.group[1:], *below))
+
+
+def top(evidence: Evidence, task: str) -> Top | None:
+    """The top of a task; None where no recipe has a score."""
+    comparison = evidence.primary[task]
+    if comparison is None or not comparison.ranking:
+        return None
+    found = troubles(evidence, task)
+    ranked = [standing.recipe for standing in comparison.ranking]
+    sound = tuple(name for name in ranked if name not in found)
+    studies = min((pair.effect.n for pair in comparison.pairs if {pair.a, pair.b} <= set(ranked)), default=0)
+    if len(ranked) == 1:
+        studies = comparison.ranking[0].seeds
+    group: tuple[str, ...] = ()
+    if sound and studies >= FEWEST:
+        group = tuple(name for name in sound if name == sound[0] or _open(comparison.pair(sound[0], name)))
+    others = [comparison.pair(sound[0], name) for name in sound[1:]]
+    return Top(
+        comparison=comparison,
+        studies=studies,
+        sound=sound,
+        group=group,
+        alone=bool(group) and bool(others) and all(pair.verdict == "better" for pair in others),
+        troubles=found,
+    )
+
+
+def own_interval(pair: PairVerdict, alpha: float) -> tuple[float, float, float]:
+    """Low, high and confidence of the interval at the pair's own level; zero is in it where nothing was shown."""
+    effect = pair.effect
+    share = effect.p / pair.p_holm if pair.p_holm > 0 else pair.first_step_alpha / alpha
+    level = min(alpha * share, alpha) if share == share else alpha
+    low, high = t_interval(effect.mean, effect.sd, effect.n, 1 - level)
+    return low, high, 1 - level
+
+
+def _open(pair: PairVerdict) -> bool:
+    return pair.verdict != "better"
