@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from lossbench.statistics.verdicts import holm
 from lossbench.store import Store, StoreError, load_results
 
 ALPHA = 0.05
+ROLES = ("final", "default", "baseline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,8 @@ class Side:
 def diff(first: Path, second: Path) -> Iterator[str]:
     """Lines: changed settings, changed answers, and the paired effect B - A of every recipe on every task.
 
-    Seeds pair the runs of a recipe: the same seed starts from the same initial weights. Holm corrects over all rows.
+    Studies pair the runs of a recipe: one study has one deal and, where seeds agree, the same initial weights. Holm
+    corrects over all rows.
 
     Raises:
         StoreError: a side is neither a report nor a runs folder with one experiment.
@@ -97,7 +100,7 @@ def _results(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
     adjusted = dict(zip(effects, holm([effect.p for effect in effects.values()]), strict=True))
     columns = [
         Column("task", numeric=False), Column("recipe", numeric=False), Column("role", numeric=False),
-        Column("A"), Column("B"), Column("B - A"), Column("95 % interval"), Column("p Holm"), Column("seeds"),
+        Column("A"), Column("B"), Column("B - A"), Column("95 % interval"), Column("p Holm"), Column("studies"),
         Column("B against A", numeric=False),
     ]  # fmt: skip
     rows = [
@@ -125,19 +128,24 @@ def _results(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
 
 
 def _scores(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, float]]:
-    """(task, recipe, role) to seed to score, of runs that score test."""
+    """(task, recipe, role) to study to the mean score of its runs, of roles that score test."""
     if PRIMARY not in table:
         return {}
-    found: dict[tuple[str, str, str], dict[int, float]] = {}
-    for row in table[table["role"] != "trial"].to_dict("records"):
+    scored = table[table["role"].isin(ROLES)]
+    unit = "study" if "study" in scored else "seed"  # tables from before there were studies
+    runs: dict[tuple[str, str, str], dict[int, list[float]]] = {}
+    for row in scored.to_dict("records"):
         key = (f"{row['dataset']}/{row['protocol']}", str(row["recipe"]), str(row["role"]))
-        found.setdefault(key, {})[int(row["seed"])] = float(row[PRIMARY])
-    return found
+        runs.setdefault(key, {}).setdefault(int(row[unit]), []).append(float(row[PRIMARY]))
+    return {
+        key: {study: math.fsum(scores) / len(scores) for study, scores in studies.items()}
+        for key, studies in runs.items()
+    }
 
 
 def _effect(a: Mapping[int, float], b: Mapping[int, float]) -> Effect:
-    seeds = sorted(set(a) & set(b))
-    return paired_effect([b[seed] for seed in seeds], [a[seed] for seed in seeds])
+    studies = sorted(set(a) & set(b))
+    return paired_effect([b[study] for study in studies], [a[study] for study in studies])
 
 
 def _mean(scores: Mapping[int, float]) -> float:

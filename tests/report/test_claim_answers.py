@@ -123,11 +123,49 @@ def test_a_claim_speaks_of_its_task_only(tmp_path: Path) -> None:
         assert [check.task for check in found.checks] == expected
 
 
-def test_epochs_to_95_come_from_the_curves(tmp_path: Path) -> None:
-    # The stored curves are 0.1, score - 0.1, score, score - 0.01: at 95 % of the last value by the second epoch.
-    found = answered(tmp_path, claim("not higher", 1.0, metric="curve.epochs_to_95"))
-    assert (found.checks[0].first, found.checks[0].second) == (2.0, 2.0)
+def test_steps_to_a_fixed_score_come_from_the_curves(tmp_path: Path) -> None:
+    # The curves are 0.1, score - 0.1, score, score - 0.01, an epoch has 100 // 16 steps, the reference ends at 0.49:
+    # triplet, at 0.55, is above 95 % of that after two epochs, as softmax is.
+    found = answered(tmp_path, claim("not higher", 1.0, metric="curve.steps_to_score"))
+    assert (found.checks[0].first, found.checks[0].second) == (12.0, 12.0)
     assert found.verdict == "supported"
+    assert found.checks[0].reason == ""
+
+
+@pytest.mark.parametrize(("direction", "verdict"), [("not higher", "undecided"), ("higher", "supported")])
+def test_who_never_reaches_the_score_is_censored_and_not_dropped(tmp_path: Path, direction: str, verdict: str) -> None:
+    """At 0.4 triplet ends below 95 % of 0.49: its steps are at least 18, so a claim that they are few cannot stand."""
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.4, seed=2)}
+    smallest = 10.0 if direction == "not higher" else 1.0
+    found = answered(tmp_path, claim(direction, smallest, metric="curve.steps_to_score"), scores=scores)
+    (check,) = found.checks
+    assert (check.first, check.second, check.n) == (18.0, 12.0, 8)
+    assert check.verdict == verdict
+    assert "triplet never reached the score in 8 studies: counted as the last step, it may be more" in sentence(check)
+
+
+@pytest.mark.parametrize(
+    ("longer", "verdict"),
+    [
+        ({"softmax": 0.01, "triplet": 0.01}, "supported"),
+        ({"softmax": 0.06, "triplet": 0.0}, "unanswerable"),
+    ],
+)
+def test_claims_of_trained_networks_wait_for_the_convergence_check(
+    tmp_path: Path, longer: dict[str, float], verdict: str
+) -> None:
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.55, seed=2)}
+    jitter = np.random.default_rng(5).normal(scale=1e-4, size=8)
+    twice = {
+        name: list(np.array(scores[name]) + gain + (jitter if name == "softmax" else 0))
+        for name, gain in longer.items()
+    }
+    found = answered(tmp_path, claim("not higher", 1.0, metric="curve.steps_to_score"), scores=scores, longer=twice)
+    assert found.verdict == verdict
+    if verdict == "unanswerable":
+        assert "it speaks of trained networks, and training twice as long moves the comparison" in sentence(
+            found.checks[0]
+        )
 
 
 def test_a_cost_claim_is_answered_by_the_rounds_of_the_probe(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_foreign_embeddings_get_the_same_statistics_and_a_page(tmp_path: Path) -
     *_, page = report.write("scores", tmp_path / "runs", tmp_path / "reports")
     found = json.loads((Path(page).parent / "results.json").read_text())
     (comparison,) = [each for each in found["tasks"][0]["comparisons"] if each["confirmatory"]]
-    assert comparison["pairs"][0]["seeds"] == 4
+    assert comparison["pairs"][0]["studies"] == 4
     assert (Path(page).parent / "figures" / "t0-histograms.svg").exists()
     one = next(row for row in found["tasks"][0]["aggregates"] if row["figure"] == "test.sphere.map_at_r")
     direct = [

@@ -96,7 +96,7 @@ def test_what_is_said_of_a_sweep_comes_from_the_tests(tmp_path: Path) -> None:
     )
     of_alpha = next(text for question, text in texts.items() if "alpha of" in question)
     assert "Worse" not in of_alpha
-    assert "the smallest difference these seeds could have shown is" in of_alpha
+    assert "is found with 80 % power by as many studies" in of_alpha
 
 
 def test_a_report_draws_its_sweeps(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def flat(tmp_path: Path) -> Path:
 def test_two_dimensional_features_are_shown_with_their_centers(flat: Path) -> None:
     found = {plane.recipe: plane for plane in planes.planes(gather("toy", flat / "runs"), TASK)}
     center = found["softmax+center"]
-    assert (center.seed, center.chosen) == (3, 2)  # the run with the median score
+    assert (center.study, center.chosen) == (3, 2)  # the run with the median score
     np.testing.assert_array_equal(center.chosen_centers, [[12, 13], [14, 15], [16, 17]])
     assert len(found["softmax"].chosen_centers) == 0
     list(report.write("toy", flat / "runs", flat / "reports"))

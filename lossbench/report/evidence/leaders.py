@@ -43,7 +43,7 @@ class Top:
     @property
     def worse(self) -> tuple[str, ...]:
         """Recipes without trouble that were shown to be worse than the leader."""
-        return tuple(name for name in self.sound if name not in self.group)
+        return tuple(name for name in self.sound if name not in self.group) if self.group else ()
 
     @property
     def beats_all(self) -> bool:

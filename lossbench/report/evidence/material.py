@@ -215,9 +215,12 @@ class Material:
             for run in rows["run_id"]
         ]
         length = max((len(values) for values in found), default=0)
-        padded = np.array([values + [math.nan] * (length - len(values)) for values in found]).reshape(-1, length)
+        padded = np.full((len(found), length), math.nan)
+        for row, values in zip(padded, found, strict=True):
+            row[: len(values)] = values
         studies = rows["study"].to_numpy()
-        return np.array([padded[studies == study].mean(axis=0) for study in np.unique(studies)]).reshape(-1, length)
+        means = [padded[studies == study].mean(axis=0) for study in np.unique(studies)]
+        return np.array(means).reshape(len(means), length)
 
     def whole(self, task: str, recipe: str) -> pd.DataFrame:
         """The final runs that measured everything and kept what figures draw: the first of each study."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lossbench.report.evidence.comparisons import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
+from lossbench.report.evidence.leaders import FEWEST
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections import variance
 from lossbench.report.sections.verdict import detectable_text, effect_text, listed
@@ -205,10 +206,10 @@ def _other_space(evidence: Evidence, task: str) -> Iterator[Finding]:
 
 def verdict_word(effect: Effect, p: float, alpha: float) -> str:
     """What a single paired test says of the first side: `higher`, `lower`, `identical`, or that nothing was shown."""
-    if effect.n < 2:
-        return "undecided"
     if effect.identical:
         return "identical"
+    if effect.n < FEWEST:
+        return "undecided"
     if p < alpha:
         return "higher" if effect.mean > 0 else "lower"
     return "no difference shown"

@@ -100,14 +100,14 @@ def _rules(material: Material) -> tuple[str, ...]:
         "The same number of tuning trials for every recipe; tuning and the choice of the epoch see training and "
         "validation data only. Test is embedded at the one epoch that validation chose.",
         "A study is the whole work once: train and validation dealt anew within what the protocol leaves free, a "
-        "search for every recipe, the choice among its best trials and the default by fresh validation seeds, final "
+        "search for every recipe, the choice among its highest trials and the default by fresh validation seeds, final "
         "runs with fresh seeds. Within a study all recipes have the same deal, and their final runs the same initial "
         "weights and, under one sampler, the same batches: effects are paired by study.",
         "An effect is the mean paired difference over studies; tables give its unadjusted 95 % t interval, sentences "
         "with a verdict the interval at the pair's own level. p is the paired t test's, adjusted over all pairs of "
         "recipes of one figure and task. Test MAP@R on the sphere is confirmatory, everything else exploratory.",
         "Below four studies nothing is ranked. A recipe that diverged, collapsed or failed in any final run, or was "
-        "not shown to be better than the untrained network, is named and kept out of the leading group.",
+        "not shown to be above the untrained network, is named and kept out of the leading group.",
         f"Region of practical equivalence: ±{EQUIVALENCE[PRIMARY]:g} MAP@R, by two one-sided tests at 5 %.",
         "Collapsed: no variance left on the sphere, or cross-entropy stuck at chance. Diverged: a value that is not "
         "finite. Both are scored at their chosen finite epoch and stay in every test; failed runs have no score.",
