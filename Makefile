@@ -1,7 +1,7 @@
 # Thin: every target is one or two commands. `make ablation` and `make test` need nothing but Python, git and make.
 PYTHON ?= python3
-# Where the CPU build of torch lies, so that no multi-gigabyte accelerator build is pulled in.
-# For a GPU, in a checkout without .venv: make setup TORCH_INDEX=https://pypi.org/simple (on Linux that build has CUDA)
+# Where the CPU build of torch lies, so that no multi-gigabyte accelerator build is pulled in. Empty: the default index.
+# For a GPU, in a checkout without .venv: make setup TORCH_INDEX= (on Linux the default index has the build with CUDA)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # More arguments for `lossbench run`: make ablation ARGS="--set budget.trials=2"
 ARGS ?=
@@ -29,7 +29,7 @@ $(DONE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 		|| { echo "lossbench needs Python 3.11 to 3.13; name one: make setup PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) torch 2>/dev/null || $(PIP) --no-deps torch
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) torch 2>/dev/null ||) $(PIP) --no-deps torch
 	$(PIP) -e .
 	@touch $@
 
@@ -48,10 +48,10 @@ smoke: $(DONE)
 
 check: $(DEV_DONE)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
 
 test: $(DEV_DONE)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadgroup
 
 bench: $(DONE)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -4,6 +4,7 @@
 
 NAME: `losses`, `metrics`, `training`, `start`, `workers`, `gpu`; all but the last two where none is given. `--heavy`
 adds `workers` and the retrieval of 200,000 embeddings, which take minutes. `gpu` needs a card and MNIST.
+`inference` simulates experiments whose truth is known and prints its own tables: errors, coverage and power.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from benchmarks import gpu, losses, metrics, start, training, workers
+from benchmarks import gpu, inference, losses, metrics, start, training, workers
 from benchmarks.measure import Row
 from lossbench.run import device
 
@@ -20,7 +21,9 @@ LINE = "{what:<98} {ours:>18} {peer:>9} {ratio:>22}   {limit:<20} {reached}"
 
 
 @click.command(help=__doc__)
-@click.argument("names", nargs=-1, type=click.Choice(["losses", "metrics", "training", "start", "workers", "gpu"]))
+@click.argument(
+    "names", nargs=-1, type=click.Choice(["losses", "metrics", "training", "start", "workers", "gpu", "inference"])
+)
 @click.option("--heavy", is_flag=True, help="Add what takes minutes.")
 def main(names: tuple[str, ...], heavy: bool) -> None:
     """Print the rows as they are measured."""
@@ -35,11 +38,16 @@ def main(names: tuple[str, ...], heavy: bool) -> None:
         groups["workers"] = workers.rows
     if "gpu" in names:
         groups["gpu"] = gpu.rows
+    measured = [name for name in names or groups if name != "inference"]
     columns = {"what": "what", "ours": "ours", "peer": "peer", "ratio": "ratio [95 %]", "limit": "to reach"}
-    click.echo(LINE.format(**columns, reached="reached"))
-    for name in names or groups:
+    if measured:
+        click.echo(LINE.format(**columns, reached="reached"))
+    for name in measured:
         for row in groups[name]():
             click.echo(LINE.format(**{column: getattr(row, column) for column in columns}, reached=_word(row)))
+    if "inference" in names:
+        for line in inference.lines():
+            click.echo(line)
 
 
 def _word(row: Row) -> str:

@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import Row, default_run, duration
 from lossbench.executors.processes import ProcessExecutor
 from lossbench.run.clock import make_clock
+from lossbench.run.data import TaskData, task_data
 from lossbench.run.device import set_up
-from lossbench.run.execution import TaskData, build, execute, task_data
+from lossbench.run.execution import build, execute
 from lossbench.run.training import Model, to_input, train
 from lossbench.specification.spec import RunSpec
 from lossbench.sweep.launch import PRELOAD

@@ -20,6 +20,8 @@ from benchmarks.measure import ABLATION, Row, in_a_new_process, seconds_of, with
 from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import Dataset, Request
 from lossbench.executors.processes import SerialExecutor
+from lossbench.plugins import registry
+from lossbench.specification.fingerprint import code_digest
 from lossbench.specification.spec import RunSpec, to_json
 from lossbench.store import Store
 from lossbench.sweep import launch
@@ -41,6 +43,8 @@ def rows() -> Iterator[Row]:
     for arguments in (["--help"], ["list"]):
         seconds = min(_start(arguments) for _ in range(TRIES))
         yield within(f"lossbench {arguments[0]}, process start to end", seconds, 0.3)
+    seconds = min(in_a_new_process(digest_code) for _ in range(TRIES))
+    yield within("digest of the code of every built-in plugin", seconds, 0.2)
     yield from _cached_images()
     yield from _many_runs()
     yield _report()
@@ -52,6 +56,15 @@ def _start(arguments: list[str]) -> float:
     subprocess.run([sys.executable, "-m", "lossbench", *arguments], check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def digest_code() -> float:
+    """CPU seconds of what a driver computes once, for every loss and backbone that there is."""
+    kinds: tuple[registry.Kind, ...] = ("loss", "backbone")
+    plugins = [registry.find(kind, name) for kind in kinds for name in registry.names(kind)]
+    started = time.process_time()
+    code_digest(plugins)
+    return time.process_time() - started  # of the first call: it is remembered
 
 
 def _cached_images() -> Iterator[Row]:

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 
 from benchmarks.measure import PAIRS, Row, at_least, at_most, default_run, in_turns, seconds_of, within
 from lossbench.run.clock import make_clock
-from lossbench.run.execution import TaskData, build, task_data
+from lossbench.run.data import TaskData, task_data
+from lossbench.run.execution import build
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, train

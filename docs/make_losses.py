@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossbench.losses.catalogue import NOT_IN_CATALOGUE
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Choice, Float, Plugin, Range
+from lossbench.plugins import Choice, Float, Plugin, Range, registry
 
 PAGE = Path(__file__).with_name("losses.md")
 FAMILIES = {
     "builtin": "Losses written here, and those that every ablation compares",
     "centers": "Relatives of center loss, written here",
     "heads": "Heads and proxies",
-    "pairs": "Pairs and tuples",
+    "pairwise": "Pairs and tuples",
     "rankings": "Rankings",
 }
 BEFORE = """# Losses
@@ -48,7 +47,7 @@ loss = cross_entropy + 0.003 * center(embeddings, labels)
 
 `CenterLoss`, `TripletCenterLoss` and `IslandLoss` keep their centers in a buffer that moves by the paper's rule on
 every call in training mode: give the optimizer nothing of them. `ContrastiveCenterLoss`, `RingLoss` and `SoftmaxLoss` have
-parameters that the optimizer trains. `ContrastiveLoss` and `TripletLoss` have no state.
+parameters that the optimizer trains, as have `AdaFaceLoss` and `MagFaceLoss`. `ContrastiveLoss` and `TripletLoss` have no state.
 
 **Known deviations.** A loss that cannot pass a check of `lossbench check` says so, with its reason, in the last column.
 """
@@ -65,7 +64,8 @@ The rest is built by pytorch-metric-learning as it stands. `lossbench/losses/lib
 | `p2sgrad` | proxies are normalized inside the graph; the library overwrites them on every call |
 | `proxy-nca` | has logits that are largest for the nearest proxy; the library's are distances |
 | `n-pairs` | inner products with regularized lengths, as in the paper; the library normalizes |
-| `angular` | negatives are normalized too, as in the paper |
+| `angular` | negatives are normalized too, as in the paper; an embedding of length zero gets no gradient |
+| `snr-contrastive` | pairs whose anchor is constant or zero are left out; in the library one such row makes the loss infinite and every gradient NaN |
 | `nca` | a batch without a positive pair costs nothing; the library returns NaN |
 | `arcface`, `subcenter-arcface`, `sphereface`, `large-margin-softmax`, `tuplet-margin`, `histogram` | cosines are held 1e-6 inside [-1, 1]: the gradient of the angle between equal embeddings is infinite |
 
@@ -102,7 +102,7 @@ def _parameter(name: str, default: object, allowed: Range) -> str:
         return text if allowed.tune else f"({text})"
     log = " log" if isinstance(allowed, Float) and allowed.log else ""
     text = f"`{name}` {default:g} [{allowed.low:g}, {allowed.high:g}]{log}"
-    return text if isinstance(allowed, Float) or allowed.tune else f"({text})"
+    return text if allowed.tune else f"({text})"
 
 
 def _link(source: str) -> str:

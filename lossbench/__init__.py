@@ -10,15 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossbench.plugins.registry import Choice as Choice
-    from lossbench.plugins.registry import Float as Float
-    from lossbench.plugins.registry import Int as Int
-    from lossbench.plugins.registry import Problem as Problem
-    from lossbench.plugins.registry import backbone as backbone
-    from lossbench.plugins.registry import dataset as dataset
-    from lossbench.plugins.registry import loss as loss
-    from lossbench.plugins.registry import metric as metric
-    from lossbench.store import load_results as load_results
+    from lossbench.plugins import Choice, Float, Int, Problem, backbone, dataset, loss, metric
+    from lossbench.store import load_results
 
 __all__ = ["Choice", "Float", "Int", "Problem", "backbone", "dataset", "load_results", "loss", "metric"]
 __version__ = "0.1.0"
@@ -28,5 +21,9 @@ def __getattr__(name: str) -> Any:
     """The public name from its module; pandas is imported only where results are loaded."""
     if name not in __all__:
         raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
-    home = "store" if name == "load_results" else "plugins.registry"
+    home = "store" if name == "load_results" else "plugins"
     return getattr(importlib.import_module(f"lossbench.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

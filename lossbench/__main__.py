@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 from lossbench.executors import interrupt, threads
 
 
 def main() -> None:
     """The command line; Ctrl-C is taken over before anything heavy is imported."""
-    interrupt.install()
+    interrupt.install(next(iter(sys.argv[1:]), None))
     threads.use_one()
     from lossbench.cli import main as commands
 

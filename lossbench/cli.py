@@ -20,12 +20,40 @@ def path_option(*names: str, **settings: Any) -> Callable[..., Any]:
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
+KINDS = ("experiments", "recipes", "losses", "datasets", "backbones", "metrics")  # what `list` knows
 RUNS = path_option("--runs", default=Path("runs"), show_default=True, help="Where results are stored.")
 REPORTS = path_option("--reports", default=Path("reports"), show_default=True, help="Where reports are written.")
-PLUGINS = path_option("--plugin", "plugins", multiple=True, help="A plugin file; repeatable.")
+PLUGINS = path_option("--plugin", "plugins", multiple=True, help="Load a plugin file (repeatable).")
 SETTINGS = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the file; repeatable."
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the file (repeatable)."
 )
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+
+PLAIN = (
+    click.option("--name", help="Give the experiment, its runs and its report another name."),
+    click.option(
+        "--data", metavar="PATH", help="Use this folder, table or features file as the only task, closed-set."
+    ),
+    click.option("--studies", type=int, help="Repeat the whole task so many times."),
+    click.option("--epochs", type=int, help="Train for so many passes over the training split."),
+    click.option("--recipes", metavar="A,B+C", help="Compare these recipes only."),
+    click.option("--quick", is_flag=True, help="Train briefly on a small budget, to see whether everything works."),
+)
+
+
+def plain_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that stand for a `--set` each (`lossbench.specification.flags`)."""
+    for option in reversed(PLAIN):
+        command = option(command)
+    return command
+
+
+def echo_json(content: Any) -> None:
+    """Print plain values for another program to read."""
+    import json
+
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,14 +61,16 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from lossbench.plugins import PluginError
         from lossbench.plugins.mistakes import SpecError
-        from lossbench.plugins.registry import PluginError
 
         warnings.formatwarning = lambda message, *_, **__: f"lossbench: warning: {message}\n"
         try:
             return command(*args, **kwargs)
         except SpecError as error:
             fail(*error.mistakes)
+        except BrokenPipeError:  # whoever read along has seen enough, as `head` has; click ends silently
+            raise
         except (PluginError, ValueError, OSError) as error:
             if os.environ.get("LOSSBENCH_TRACEBACK"):
                 raise
@@ -66,25 +96,27 @@ def fail(*mistakes: str) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lossbench")
 def main() -> None:
-    """Fair, tuned, paired comparisons of metric-learning losses."""
+    """Compare metric-learning losses: fairly, tuned and paired."""
 
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@plain_flags
 @SETTINGS
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=None,
-    help="Worker processes; 0 runs in this one. Default: one a core.",
+    show_default="one a core",
+    help="Use this many worker processes, with 0 none beside this one.",
 )
 @click.option(
     "--cluster",
     metavar="ADDRESS",
-    help="Run on the nodes of this dask scheduler (tcp://HOST:8786); local:N starts N nodes here.",
+    help="Run on the nodes of this dask scheduler (tcp://HOST:8786), or on N nodes started here (local:N).",
 )
 @PLUGINS
-@click.option("--dry-run", is_flag=True, help="Show the plan and its estimated time; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and its estimated time, and run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Run again what is stored as failed.")
 @RUNS
 @REPORTS
@@ -99,11 +131,17 @@ def run(
     retry_failed: bool,
     runs: Path,
     reports: Path,
+    **plain: Any,
 ) -> None:
     """Run what is missing of an experiment, then write its report."""
+    from lossbench.specification import flags
     from lossbench.store import Store
     from lossbench.sweep import launch, ranks
 
+    if given := flags.settings(**plain):
+        overrides = (*given, *overrides)
+        if ranks.is_first():
+            click.echo(flags.shown(given))
     plan = launch.prepare(file, overrides, plugins)
     store = Store(runs)
     if dry_run:
@@ -123,24 +161,31 @@ def run(
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
+@JSON
 @one_line_errors
-def status(folder: Path) -> None:
-    """Say how far the experiments of a runs FOLDER are and who works on them."""
-    from lossbench.sweep.status import status as lines_of
+def status(folder: Path, as_json: bool) -> None:
+    """Say how far the experiments of a runs folder are."""
+    from lossbench.sweep import status as watching
 
-    for line in lines_of(folder):
+    if as_json:
+        echo_json(watching.look(folder))
+        return
+    for line in watching.status(folder):
         click.echo(line)
 
 
 @main.command()
 @click.argument("run_id")
 @click.option(
-    "--tolerance", type=click.FloatRange(min=0), help="Largest difference, of a figure's size.  [default: 0.01]"
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    show_default="0.01",
+    help="Allow this difference, as a share of a figure.",
 )
 @RUNS
 @one_line_errors
 def replay(run_id: str, tolerance: float | None, runs: Path) -> None:
-    """Repeat a stored run and compare its figures; exit status 1 where they do not agree."""
+    """Repeat a stored run and compare its figures."""
     from lossbench.sweep import launch
 
     found = launch.replay(runs, run_id, tolerance)
@@ -157,7 +202,7 @@ def replay(run_id: str, tolerance: float | None, runs: Path) -> None:
 @REPORTS
 @one_line_errors
 def report(name: str, watch: bool, runs: Path, reports: Path) -> None:
-    """Write the report of an experiment from its stored runs, complete or not."""
+    """Write the report of an experiment from its stored runs."""
     if not watch:
         write_report(name, runs, reports)
         return
@@ -172,7 +217,7 @@ def report(name: str, watch: bool, runs: Path, reports: Path) -> None:
 @click.argument("second", type=click.Path(path_type=Path))
 @one_line_errors
 def diff(first: Path, second: Path) -> None:
-    """What changed from FIRST to SECOND, each a report or a runs folder: settings, and results with intervals."""
+    """Show what changed between two reports or runs folders."""
     from lossbench.report.differing import diff as lines
 
     for line in lines(first, second):
@@ -181,13 +226,13 @@ def diff(first: Path, second: Path) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--task", help="One task only; default: every task.")
-@click.option("--recipe", help="This recipe instead of the winner.")
+@click.option("--task", show_default="every task", help="Export one task only.")
+@click.option("--recipe", show_default="the winner", help="Export this recipe.")
 @path_option("--out", default=Path("exports"), show_default=True, help="Where the files go.")
 @RUNS
 @one_line_errors
 def export(name: str, task: str | None, recipe: str | None, out: Path, runs: Path) -> None:
-    """Write embeddings and network of the winner of an experiment, its run with the median score."""
+    """Write embeddings and network of the winner of an experiment."""
     from lossbench.report.exporting import export as lines
 
     for line in lines(name, runs, out, task=task, recipe=recipe):
@@ -202,7 +247,7 @@ def export(name: str, task: str | None, recipe: str | None, out: Path, runs: Pat
 @REPORTS
 @one_line_errors
 def probe(file: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, reports: Path) -> None:
-    """Measure what a step of each recipe of a finished experiment costs, and how its losses scale."""
+    """Measure what a step of each recipe costs and how losses scale."""
     from lossbench.store import Store
     from lossbench.sweep import launch
 
@@ -220,20 +265,22 @@ def write_report(name: str, runs: Path, reports: Path) -> None:
 
 
 @main.command("list")
-@click.argument("kind", type=click.Choice(["losses", "datasets", "backbones", "metrics"]), required=False)
+@click.argument("kind", type=click.Choice(KINDS), required=False)
 @PLUGINS
+@JSON
 @one_line_errors
-def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
+def list_(kind: str | None, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Show what can be named in an experiment."""
     from lossbench.plugins import registry
+    from lossbench.specification import listing
 
     registry.load_files(plugins)
-    for each in registry.KINDS:
-        if kind not in (None, registry.FOLDERS[each]):
-            continue
-        click.echo(f"{registry.FOLDERS[each]}:")
-        for name in registry.names(each):
-            click.echo(f"  {name:<22} {registry.find(each, name).summary}")
+    found = listing.listing(KINDS if kind is None else (kind,))
+    if as_json:
+        echo_json(found)
+        return
+    for line in listing.lines(found):
+        click.echo(line)
 
 
 @main.command("new-loss")
@@ -241,12 +288,12 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
 @path_option("--folder", default=Path(), show_default="here", help="Where to write the two files.")
 @one_line_errors
 def new_loss(name: str, folder: Path) -> None:
-    """Write a plugin file for a loss of that name, which works as it is, and its test."""
+    """Write a plugin file for a new loss, and its test."""
     from lossbench.plugins import scaffold
 
     plugin, test = scaffold.new_loss(name, folder)
     click.echo(f"{plugin}\n{test}")
-    click.echo(f"next: lossbench check {plugin}; python -m pytest {test}")
+    click.echo(f"next: your formula and its source, then lossbench check {plugin}; python -m pytest {test}")
     click.echo(f'then: lossbench run ablation --plugin {plugin} --set name=try --set \'recipes=["softmax", "{name}"]\'')
 
 
@@ -254,15 +301,18 @@ def new_loss(name: str, folder: Path) -> None:
 @click.argument("names", metavar="FILE_OR_NAME...", nargs=-1, required=True)
 @one_line_errors
 def check(names: tuple[str, ...]) -> None:
-    """Run the conformance suite on losses: plugin files or names; exit status 1 where one fails."""
-    from lossbench.plugins.conformance import check_loss, losses_of, table
+    """Try losses on hard batches and in a short training."""
+    from lossbench.plugins import conformance
+    from lossbench.plugins.checks import CHECKS, TRAINING
+    from lossbench.run import trial
 
     failures = []
-    for plugin in [plugin for name in names for plugin in losses_of(name)]:
-        findings = check_loss(plugin)
-        click.echo(table(plugin, findings))
+    for plugin in [plugin for name in names for plugin in conformance.losses_of(name)]:
+        click.echo(conformance.heading(plugin))
         place = f"plugin {plugin.file}: loss {plugin.name!r}"
-        failures += [f"{place}: {each.check}: {each.detail}" for each in findings if each.status == "FAIL"]
+        for finding in conformance.check_loss(plugin, {**CHECKS, TRAINING: trial.training}):
+            click.echo(conformance.line(finding))
+            failures += [f"{place}: {finding.check}: {finding.detail}"] if finding.status == "FAIL" else []
     for failure in failures:
         click.echo(f"lossbench: error: {failure}", err=True)
     if failures:
@@ -271,10 +321,10 @@ def check(names: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
-@path_option("--reports", help="Write a report of them there; NAME.SEED.npz is one seed of NAME.")
+@path_option("--reports", help="Write a report there, in which NAME.SEED.npz is one seed of NAME.")
 @one_line_errors
 def score(files: tuple[Path, ...], reports: Path | None) -> None:
-    """Statistics and metrics of embeddings from elsewhere: FILE.npz with `embeddings` (N, D), `labels` (N,)."""
+    """Score embeddings from elsewhere, as FILE.npz holds them."""
     import tempfile
 
     from lossbench.run import scoring
@@ -291,13 +341,13 @@ def score(files: tuple[Path, ...], reports: Path | None) -> None:
 
 @main.group()
 def data() -> None:
-    """The data sets: what there is, fetching and checking it."""
+    """Show, fetch and check data sets."""
 
 
 @data.command("list")
 @one_line_errors
 def data_list() -> None:
-    """Show every data set, whether it is there, and its source and licence."""
+    """Show every data set, whether it is there, and its source."""
     from lossbench.datasets import fetch
     from lossbench.datasets.cache import data_folder
 
@@ -311,7 +361,7 @@ def data_list() -> None:
 @click.argument("name")
 @one_line_errors
 def data_fetch(name: str) -> None:
-    """Download a data set, continuing a broken download, and check it."""
+    """Download a data set, or the rest of it, and check it."""
     from lossbench.datasets import fetch
     from lossbench.datasets.cache import data_folder
     from lossbench.sweep.progress import download_progress
@@ -326,7 +376,7 @@ def data_fetch(name: str) -> None:
 @click.argument("name")
 @one_line_errors
 def data_verify(name: str) -> None:
-    """Check the files of a data set against the known checksums; exit status 1 where one is wrong."""
+    """Check the files of a data set against known checksums."""
     from lossbench.datasets import fetch
     from lossbench.datasets.cache import data_folder
 

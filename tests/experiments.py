@@ -15,7 +15,18 @@ from lossbench.sweep.sweep import Sweep
 ABLATION = Path(__file__).parents[1] / "experiments" / "ablation.toml"
 DIGITS = 'tasks=[{dataset="digits", protocol="closed-set"}]'
 DIGITS_OPEN = 'tasks=[{dataset="digits", protocol="open-set"}]'
-TINY = (DIGITS, "training.epochs=2", "budget.trials=2", "budget.seeds=2", "embedding_dim=4")
+TINY = (
+    DIGITS,
+    "training.epochs=2",
+    "training.schedule=constant",
+    "budget.studies=1",
+    "budget.trials=2",
+    "budget.candidates=1",
+    "budget.candidate_seeds=1",
+    "budget.seeds=2",
+    "budget.longer=0",
+    "embedding_dim=4",
+)
 
 
 class Quiet:

@@ -45,10 +45,10 @@ DIGITS_TWICE = ", ".join(2 * ['{dataset="digits", protocol="closed-set"}'])
 SET_MISTAKES = [
     ("training.epoch=3", ["training.epoch: unknown key; did you mean 'epochs'?"]),
     ("epoch=3", ["epoch: unknown key"]),
-    ('training.epochs="many"', ["training.epochs: 'many': input should be a valid integer"]),
-    ("training.epochs=1.5", ["training.epochs: 1.5: input should be a valid integer"]),
-    ("training.epochs=true", ["training.epochs: True: input should be a valid integer"]),
-    ("training.epochs=0", ["training.epochs: 0: input should be greater than or equal to 1"]),
+    ('training.epochs="many"', ["training.epochs: 'many' is not a whole number"]),
+    ("training.epochs=1.5", ["training.epochs: 1.5 is not a whole number"]),
+    ("training.epochs=true", ["training.epochs: True is not a whole number"]),
+    ("training.epochs=0", ["training.epochs: 0 is less than 1"]),
     ("training.optimizer=adm", ["training.optimizer: 'adm' is not 'adam' or 'sgd'; did you mean 'adam'?"]),
     ("budget=3", ["budget: 3 is not a table"]),
     ("training.epochs.x=1", ["--set training.epochs.x=1: 'epochs' is not a table"]),
@@ -67,7 +67,7 @@ SET_MISTAKES = [
         'tasks=[{dataset="digits", protocol="closed-set", train_classes=11}]',
         ["tasks[0]: train_classes: 11 is more than the 10 training classes"],
     ),
-    ("training.batch_size=3", ["training.batch_size: 3: input should be greater than or equal to 4"]),
+    ("training.batch_size=3", ["training.batch_size: 3 is less than 4"]),
     ("training.batch_size=6", ["training.batch_size: 6 holds fewer than two classes of 4"]),
     ('params."softmax+center".alpha=1.7', ['params."softmax+center".alpha: 1.7 is outside [0, 1]']),
     ('params."softmax+center".alpa=1', ["params.\"softmax+center\".alpa: unknown parameter; did you mean 'alpha'?"]),
@@ -77,19 +77,19 @@ SET_MISTAKES = [
     ('plugins=["nowhere.py"]', ["plugins: plugin", "nowhere.py: No such file"]),
     ('name="a/b"', ["name: 'a/b'"]),
     ("embedding_dim=0", ["embedding_dim: 0"]),
-    ("budget.seeds=1000000000", ["budget.seeds: 1000000000: input should be less than or equal to 10000"]),
+    ("budget.seeds=1000000000", ["budget.seeds: 1000000000 is more than 10000"]),
     ('recipes=["softmax", "softmax "]', ["recipes: 'softmax' is listed twice"]),
     ('recipes=[{name="pixels", use="softmax"}]', ["recipes[0]: 'pixels' is the name of a baseline"]),
     ('baselines=["pixel"]', ["baselines[0]: 'pixel' is not 'untrained' or 'pixels'; did you mean 'pixels'?"]),
     ('tasks=[{dataset="digits:x", protocol="closed-set"}]', ["tasks[0]: digits:x: 'digits' takes no path"]),
     ('tasks=[{dataset="folder:no/such", protocol="closed-set"}]', ["tasks[0]: folder:no/such: is not a folder"]),
     (f"tasks=[{DIGITS_TWICE}]", ["tasks: 'digits/closed-set' is listed twice"]),
-    ("training.batch_size=2000", ["training.batch_size: 2000 is more than the 1079 images of digits/closed-set"]),
+    ("training.batch_size=1000", ["training.batch_size: 1000 is more than the 813 images of glyphs/open-set/60"]),
     ('params."softmax+centre".alpha=1', ["no such recipe: unknown loss 'centre'; did you mean 'center'?"]),
     ("params.softmax.lr={low=1}", ["params.softmax.lr: a range needs low and high"]),
     ("params.softmax.lr={low=0, high=1, log=true}", ["a logarithmic range starts above 0"]),
     ("params.softmax.lr=nan", ["params.softmax.lr: nan is outside [0, 1e+06]"]),
-    ("training.weight_decay=inf", ["training.weight_decay: inf: input should be a finite number"]),
+    ("training.weight_decay=inf", ["training.weight_decay: inf is not a finite number"]),
     ("=3", ["--set =3: is not key=value"]),
     ("a b=3", ["--set a b=3: 'a b' is not a TOML key"]),
     ("training.device=cuda", ["training.device: 'cuda': this torch finds no GPU"]),
@@ -164,6 +164,7 @@ def test_a_report_of_nothing_says_what_is_known(folder):
     assert "no experiment 'ablation' was run here" in result.output
 
 
+@pytest.mark.slow
 def test_the_worked_plugins_run_from_the_command_line_to_the_report(folder):
     arguments = ["run", ABLATION, "--workers", "1"]
     for path in PLUGINS:

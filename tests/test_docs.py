@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lossbench.cli import main
-from lossbench.plugins import registry
+from lossbench.plugins import KINDS, registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "reports" / "README.md"])
@@ -30,13 +30,27 @@ def test_links_lead_to_files_of_the_project(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_every_module_stands_in_the_picture_of_the_architecture():
+def test_every_folder_and_every_command_stands_in_the_architecture():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    modules = [path for path in ROOT.glob("lossbench/*.py") if not path.stem.startswith("__")]
-    assert [path.name for path in modules if f"`lossbench/{path.name}`" not in page] == []
+    folders = [path.parent.name for path in ROOT.glob("lossbench/*/__init__.py")]
+    assert [name for name in folders if f"{name}/" not in page] == []
+    sections = [path.parent.name for path in ROOT.glob("lossbench/report/*/__init__.py")]
+    assert [name for name in sections if f"  {name}/" not in page] == []
     assert [name for name in main.commands if f"lossbench {name}" not in page and f"`{name} " not in page] == []
-    report = [path.stem for path in ROOT.glob("lossbench/report/*.py") if path.stem != "__init__"]
-    assert [name for name in report if f"`{name}`" not in page] == []
+
+
+def test_every_folder_says_in_a_sentence_what_its_files_share():
+    for path in ROOT.glob("lossbench/**/__init__.py"):
+        assert re.match(r'"""[A-Z`].{30,}[.:`]', path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_files_that_a_page_names_are_there(page):
+    """From the root, the package, the experiments or the page; `runs/` and `reports/` are what a run writes."""
+    named = re.findall(r"[\w./-]*\w+/[\w-]+\.(?:py|toml|md)\b", page.read_text(encoding="utf-8"))
+    roots = (ROOT, ROOT / "lossbench", ROOT / "experiments", page.parent)
+    missing = [name for name in named if not any((root / name).exists() for root in roots)]
+    assert [name for name in missing if not name.startswith(("runs/", "reports/", "/"))] == []
 
 
 def test_every_shipped_experiment_stands_in_the_readme_and_every_published_report_in_its_list():
@@ -53,7 +67,7 @@ def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plugin = next(text for text in blocks(page, "python") if "@loss(" in text)
     (tmp_path / "circle.py").write_text(plugin, encoding="utf-8")
-    for kind in registry.KINDS:
+    for kind in KINDS:
         registry.names(kind)  # loads what is built in
     builtin = {key: found for key, found in registry._plugins.items() if found.builtin}
     monkeypatch.setattr(registry, "_plugins", builtin)  # another test may have loaded a plugin of that name

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lossbench.datasets.sources import SOURCES
-from lossbench.plugins.registry import find
+from lossbench.plugins import registry
 from lossbench.specification.parsing import read_experiment
 from lossbench.sweep import launch
 
@@ -26,7 +26,7 @@ def test_it_says_what_it_asks_how_long_it_takes_and_what_it_needs(path):
     assert experiment.question.endswith("?")
     assert re.search(r"(minute|hour).* on two cores", head)
     for task in experiment.tasks:
-        assert task.protocol in find("dataset", task.dataset).protocols
+        assert task.protocol in registry.find("dataset", task.dataset).protocols
         if task.dataset in SOURCES:
             assert f"lossbench data fetch {task.dataset}" in head
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossbench.plugins.registry import Problem, backbone
+from lossbench.plugins import Problem, backbone
 
 if TYPE_CHECKING:
     from torch import nn

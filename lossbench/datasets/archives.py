@@ -58,7 +58,7 @@ def _zip_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[st
 
 
 def _tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path, "r|*") as archive:
+    with tarfile.open(path, "r:*") as archive:
         for info in archive:
             _refuse_hostile(path, info.name, info.size, info.isreg() or info.isdir())
             if info.isreg() and wanted(info.name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossbench.plugins.registry import dataset
+from lossbench.plugins import dataset
 
 if TYPE_CHECKING:
     from lossbench.datasets.dataset import Dataset, Request

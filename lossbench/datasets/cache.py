@@ -154,6 +154,7 @@ def _assembled(arrays: dict[str, Any], described: dict[str, Any]) -> Dataset:
         **arrays,
         pairs=Pairs(**pairs) if pairs else None,
         class_names=tuple(described["class_names"]),
+        val_is_made=described["val_is_made"],
         max_per_class=described["max_per_class"],
         unreadable=tuple(described["unreadable"]),
         checksum=described["checksum"],
@@ -184,6 +185,7 @@ def _write_entry(folder: Path, data: Dataset) -> None:
         _sync(stream.fileno())
     described = {
         "class_names": data.class_names,
+        "val_is_made": data.val_is_made,
         "max_per_class": data.max_per_class,
         "unreadable": data.unreadable,
         "checksum": data.checksum,

@@ -83,6 +83,9 @@ class Dataset:
         labels: (N,) int64, 0..C-1, every class present.
         class_names: C names.
         class_split: (C,) TRAIN, VAL or TEST for open-set; None: the protocol makes one.
+        val_is_made: whether which classes of `class_split` validate is a choice of whoever wrote the reader, so that a
+            deal may choose others; False: it is the publisher's or the user's, and validation never trains.
+        class_family: (C,) classes of one family, such as an alphabet, stay in one part in every deal; None: each alone.
         published_test: (N,) bool, the publisher's test part for closed-set.
         pairs: for verification.
         class_part: (C,) the part of `pairs` that a class belongs to in the test view: folds from 0, -1: none.
@@ -99,6 +102,8 @@ class Dataset:
     labels: Indices
     class_names: tuple[str, ...]
     class_split: Indices | None = None
+    val_is_made: bool = False
+    class_family: Indices | None = None
     published_test: npt.NDArray[np.bool_] | None = None
     pairs: Pairs | None = None
     class_part: Indices | None = None
@@ -128,7 +133,9 @@ def _mismatches(data: Dataset) -> list[tuple[bool, str]]:
     labelled = labels.dtype == np.int64 and labels.ndim == 1 and count > 0
     present = np.bincount(labels[labels >= 0], minlength=classes) > 0 if labelled else np.zeros(0, dtype=bool)
     tested = count if data.published_test is None else len(data.published_test)
-    covered = all(part is None or len(part) == classes for part in (data.class_split, data.class_part))
+    covered = all(
+        part is None or len(part) == classes for part in (data.class_split, data.class_part, data.class_family)
+    )
     return [
         (images.dtype != np.uint8 or not shaped, f"images are {images.dtype} {images.shape}, not uint8 (N, H, W)"),
         (not labelled, "labels are not a non-empty row of int64"),
@@ -145,6 +152,8 @@ def _mismatches(data: Dataset) -> list[tuple[bool, str]]:
 def with_checksum(data: Dataset) -> Dataset:
     """The same data set with the SHA-256 of its content."""
     digest = hashlib.sha256(f"max_per_class {data.max_per_class};".encode())
+    if data.val_is_made:
+        digest.update(b"val_is_made;")
     for name, array in arrays_of(data).items():
         digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -157,6 +166,7 @@ def arrays_of(data: Dataset) -> dict[str, npt.NDArray[Any]]:
         "images": data.images,
         "labels": data.labels,
         "class_split": data.class_split,
+        "class_family": data.class_family,
         "published_test": data.published_test,
         "class_part": data.class_part,
     }

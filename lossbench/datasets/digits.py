@@ -34,4 +34,5 @@ def decode(request: Request) -> Dataset:
         labels=digits.target.astype(np.int64),
         class_names=tuple("0123456789"),
         class_split=np.array(CLASS_SPLIT, dtype=np.int64),
+        val_is_made=True,
     )

@@ -22,7 +22,7 @@ from lossbench.datasets.archives import contents_digest
 from lossbench.datasets.cache import write_whole
 from lossbench.datasets.dataset import DataError, Request
 from lossbench.datasets.sources import SOURCES, Source, SourceFile
-from lossbench.plugins import registry
+from lossbench.plugins import Plugin, registry
 
 ATTEMPTS = 5  # connections in a row that bring nothing new
 CHUNK_BYTES = 256 * 1024
@@ -81,7 +81,7 @@ def list_data(folder: Path) -> list[DataRow]:
     return [_row(registry.find("dataset", name), folder) for name in registry.names("dataset")]
 
 
-def _row(plugin: registry.Plugin, folder: Path) -> DataRow:
+def _row(plugin: Plugin, folder: Path) -> DataRow:
     return DataRow(
         name=plugin.name,
         summary=plugin.summary,
@@ -122,7 +122,7 @@ def verify(name: str, folder: Path) -> list[Finding]:
     return [_finding(file, folder / name / file.name, recorded) for file in SOURCES[name].files]
 
 
-def _verify_by_loading(name: str, plugin: registry.Plugin, request: Request) -> list[Finding]:
+def _verify_by_loading(name: str, plugin: Plugin, request: Request) -> list[Finding]:
     try:
         data = plugin.build(request)
     except DataError as error:

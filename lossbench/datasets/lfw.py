@@ -71,6 +71,7 @@ def decode(request: Request) -> Dataset:
         labels=np.array([people[person] for person, _ in keys], dtype=np.int64),
         class_names=tuple(people),
         class_split=_open_set_split(people, people_train, people_test),
+        val_is_made=True,
         class_part=_folds(people, people_path),
         pairs=_as_pairs(rows),
         max_per_class=MAX_PER_PERSON,

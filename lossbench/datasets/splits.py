@@ -1,11 +1,12 @@
-"""Which samples train, validate and test: fixed for each data set and protocol, part of its definition.
+"""Which samples train, validate and test: fixed for each data set and protocol, and dealt anew for each study.
 
 - closed-set: the same classes everywhere, stratified 60 / 20 / 20. Where the publisher has a test part it is
   the test, and a sixth of the rest validates. A class of one or two samples is in train only.
-- open-set: test classes are disjoint from training classes, validation classes from both. Fold k of CLASS_FOLDS
-  validates on other classes; the test classes never change.
+- open-set: test classes are disjoint from training classes, validation classes from both.
 - verification: a pairs file. Without a fold it is the development view; fold k of the test view tests on fold k,
   chooses epoch and threshold on fold k + 1, and trains on the rest.
+
+With a deal, `deals` cuts training and validation anew; the test samples are those of the split without one.
 
 Long tail: where a data set sets `max_per_class`, only that many samples of a class count, the first ones, so that
 no class drowns the others; a class of one sample is not trained on, because it has no positive pair, but stands
@@ -29,8 +30,8 @@ from lossbench.datasets.dataset import (
     Indices,
     Pairs,
 )
+from lossbench.datasets.deals import dealt
 
-CLASS_FOLDS = 3  # of ten classes, four are learnt and two validate, as without folds
 MIN_CLASSES = 2  # in each part of an open-set split: retrieval needs impostors
 _NOTHING: Indices = np.zeros(0, dtype=np.int64)
 
@@ -51,12 +52,13 @@ class Split:
     test_pairs: Pairs | None = None
 
 
-def split(data: Dataset, protocol: str, *, fold: int | None = None) -> Split:
+def split(data: Dataset, protocol: str, *, fold: int | None = None, deal: int | None = None) -> Split:
     """The split of a data set under a protocol.
 
     Args:
         protocol: `closed-set`, `open-set` or `verification`.
-        fold: None: the one split, or the development view; k: fold k of open-set classes or of a pairs file.
+        fold: None: the one split, or the development view; k: fold k of a pairs file.
+        deal: seed by which training and validation are dealt anew, as far as they are free; None: as published.
 
     Raises:
         DataError: a protocol that the data set does not offer, or too few classes or samples for it.
@@ -65,7 +67,15 @@ def split(data: Dataset, protocol: str, *, fold: int | None = None) -> Split:
     offered = [name for name in data.protocols or makers if name in makers]
     if protocol not in makers or protocol not in offered:
         raise DataError(f"{_name(data)}: protocol {protocol!r} is not offered; it has {', '.join(offered)}")
-    return makers[protocol](data, fold)
+    parts = makers[protocol](data, fold)
+    return parts if deal is None else dealt(data, protocol, parts, deal)
+
+
+def folds(data: Dataset, protocol: str) -> int:
+    """How many folds a protocol tests on, one after the other; 0 where it has one test."""
+    if protocol != "verification" or data.class_part is None:
+        return 0
+    return int(data.class_part.max()) + 1
 
 
 def classes_of(data: Dataset, samples: Indices) -> Indices:
@@ -81,8 +91,7 @@ def _name(data: Dataset) -> str:
 
 
 def _closed_set(data: Dataset, fold: int | None) -> Split:
-    if fold is not None:
-        raise DataError(f"{_name(data)}: closed-set has no folds")
+    _no_folds(data, "closed-set", fold)
     if data.published_test is not None:
         rest = np.flatnonzero(~data.published_test)
         parts = _stratified(data.labels[rest], shares=(5, 1))
@@ -97,6 +106,11 @@ def _closed_set(data: Dataset, fold: int | None) -> Split:
                 f"a class needs 8 samples to be split, the largest has {largest}"
             )
     return Split(train=train, val=val, test=test)
+
+
+def _no_folds(data: Dataset, protocol: str, fold: int | None) -> None:
+    if fold is not None:
+        raise DataError(f"{_name(data)}: {protocol} has no folds; studies deal train and val anew (budget.studies)")
 
 
 def _has_match(labels: Indices) -> bool:
@@ -134,9 +148,8 @@ def _fixed_permutation(count: int) -> Indices:
 
 
 def _open_set(data: Dataset, fold: int | None) -> Split:
+    _no_folds(data, "open-set", fold)
     parts = data.class_split if data.class_split is not None else _made_class_split(data)
-    if fold is not None:
-        parts = _rotated(parts, _checked_fold(data, fold, CLASS_FOLDS))
     for part, value in (("train", TRAIN), ("val", VAL), ("test", TEST)):
         if (count := int((parts == value).sum())) < MIN_CLASSES:
             raise DataError(f"{_name(data)}: open-set: {count} classes in {part}; at least {MIN_CLASSES} are needed")
@@ -167,16 +180,6 @@ def class_split(classes: int, *, train: int, val: int, test: int) -> Indices:
         raise DataError(f"{train} + {val} + {test} classes asked for, but there are {classes}")
     parts = np.repeat(np.array([TRAIN, VAL, TEST], dtype=np.int64), [train, val, test])
     return parts[_fixed_permutation(classes)]
-
-
-def _rotated(parts: Indices, fold: int) -> Indices:
-    """Training and validation classes dealt anew: every CLASS_FOLDS-th in a fixed random order validates."""
-    learnt = np.flatnonzero(parts != TEST)
-    dealt = learnt[_fixed_permutation(len(learnt))]
-    rotated = parts.copy()
-    rotated[dealt] = TRAIN
-    rotated[dealt[fold::CLASS_FOLDS]] = VAL
-    return rotated
 
 
 def _checked_fold(data: Dataset, fold: int, folds: int) -> int:

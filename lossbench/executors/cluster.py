@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
-from lossbench.plugins import registry
+from lossbench.plugins import Kind, registry
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.spec import Resources, RunSpec
 
@@ -102,7 +102,7 @@ def demand(resources: Resources) -> dict[str, float]:
 @lru_cache
 def signature() -> Signature:
     """What must be equal on driver and node for a result to belong to its specification."""
-    kinds: tuple[registry.Kind, ...] = ("loss", "backbone")
+    kinds: tuple[Kind, ...] = ("loss", "backbone")
     plugins = [registry.find(kind, name) for kind in kinds for name in registry.names(kind)]
     return code_digest(plugin for plugin in plugins if plugin.builtin), library_versions()
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, or a scheduler's SIGTERM, at any moment: one line about how to go on, and exit status 130 or 143.
+"""Ctrl-C, or a scheduler's SIGTERM, at any moment: one line and exit status 130 or 143.
 
 The handler ends the process on the spot, because an exception may be swallowed by whatever code it meets. Nothing is
 lost: every file is written whole or not at all, and workers end with the process.
@@ -12,13 +12,18 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-LINE = "Stopped. What had finished is kept; the same command goes on from there."
+STOPPED = "Stopped."
+LINE = f"{STOPPED} What had finished is kept; the same command goes on from there."
+KEEPING = {"run", "probe", "data"}  # the commands that leave anything half done, and take it up again
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 _cleanups: list[Callable[[], None]] = []
+_line = STOPPED
 
 
-def install() -> None:
-    """Take over Ctrl-C and SIGTERM in this process."""
+def install(command: str | None = None) -> None:
+    """Take over Ctrl-C and SIGTERM in this process, which runs that command of lossbench."""
+    global _line
+    _line = LINE if command in KEEPING else STOPPED
     for number in STOPPING:
         signal.signal(number, _stop)
 
@@ -36,5 +41,5 @@ def _stop(number: int, _: Any) -> None:
             cleanup()
     with contextlib.suppress(OSError):
         echo = "\n" if os.isatty(2) else ""  # the terminal shows ^C
-        os.write(2, f"{echo}{LINE}\n".encode())
+        os.write(2, f"{echo}{_line}\n".encode())
     os._exit(128 + number)

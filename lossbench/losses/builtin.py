@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lossbench.losses.catalogue import centers, heads, pairs, rankings  # noqa: F401  # registers them
-from lossbench.losses.catalogue.pairs import MEMORY, ON_SPHERE
-from lossbench.plugins.registry import Choice, Float, Problem, loss
+from lossbench.losses.catalogue import centers, heads, pairwise, rankings  # noqa: F401  # registers them
+from lossbench.losses.catalogue.pairwise import MEMORY, ON_SPHERE
+from lossbench.plugins import Choice, Float, Problem, loss
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     from lossbench.losses import CenterLoss, ContrastiveLoss, SoftmaxLoss, TripletLoss
 
 
-@loss("softmax", space={"head": Choice(("affine", "linear"))}, source="cross-entropy on a linear head")
-def softmax(problem: Problem, *, head: str = "affine") -> SoftmaxLoss:
+@loss(
+    "softmax",
+    space={
+        "head": Choice(("affine", "linear")),
+        "label_smoothing": Float(0.0, 0.3, tune=False, valid=(0.0, 0.999)),  # at 1 the labels play no part
+    },
+    source="cross-entropy on a linear head",
+)
+def softmax(problem: Problem, *, head: str = "affine", label_smoothing: float = 0.0) -> SoftmaxLoss:
     """Cross-entropy on a head W x + b (`affine`) or W x (`linear`)."""
     from lossbench.losses.softmax import SoftmaxLoss
 
-    return SoftmaxLoss(problem.num_classes, problem.embedding_dim, bias=head == "affine", generator=problem.generator)
+    return SoftmaxLoss(
+        problem.num_classes, problem.embedding_dim, bias=head == "affine", label_smoothing=label_smoothing,
+        generator=problem.generator,
+    )  # fmt: skip
 
 
 @loss(

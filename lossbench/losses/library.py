@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from pytorch_metric_learning import losses
-from pytorch_metric_learning.distances import CosineSimilarity
+from pytorch_metric_learning.distances import CosineSimilarity, SNRDistance
 from pytorch_metric_learning.regularizers import SparseCentersRegularizer
+from pytorch_metric_learning.utils import loss_and_miner_utils as tuples
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +29,11 @@ class SafeCosine(CosineSimilarity):  # type: ignore[misc]  # the library has no 
 
 
 class UnitLoss(nn.Module):
-    """A loss that sees unit-normalized embeddings, for those that normalize a part of their inputs only."""
+    """A loss that sees unit-normalized embeddings, for those that normalize a part of their inputs only.
+
+    A row of length zero has no direction and gets no gradient: normalized here and once more in the loss, it would get
+    one of 1e24, at whose square Adam stops for ever.
+    """
 
     def __init__(self, loss: Any) -> None:
         super().__init__()
@@ -36,8 +41,46 @@ class UnitLoss(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor, *reference: Any) -> Tensor:
         """Loss of a batch (B, D) with labels (B,)."""
-        value: Tensor = self.loss(functional.normalize(embeddings), labels, *reference)
+        directed = (embeddings != 0).any(1, keepdim=True)
+        points = functional.normalize(torch.where(directed, embeddings, embeddings.detach()))
+        value: Tensor = self.loss(points, labels, *reference)
         return value
+
+
+class SafeSNR(SNRDistance):  # type: ignore[misc]
+    """Variance of the difference over that of the anchor; the difference's alone where the anchor has none."""
+
+    def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
+        """Distances (B, M) of embeddings (B, D) and (M, D)."""
+        noise = torch.var(query_emb.unsqueeze(1) - ref_emb, dim=2)
+        signal = torch.var(query_emb, dim=1, keepdim=True)
+        return noise / torch.where(has_signal(query_emb), signal, torch.ones_like(signal))
+
+
+def has_signal(embeddings: Tensor) -> Tensor:
+    """Rows (B, 1) whose entries differ by more than rounding."""
+    spread, largest = embeddings.amax(1) - embeddings.amin(1), embeddings.abs().amax(1)
+    return (spread > 8 * torch.finfo(embeddings.dtype).eps * largest).unsqueeze(1)
+
+
+class SNRContrastiveLoss(losses.SignalToNoiseRatioContrastiveLoss):  # type: ignore[misc]
+    """The library's loss without the pairs whose anchor is constant or zero.
+
+    Their distance divides by a variance of zero: one such row makes the library's loss infinite and all gradients NaN.
+    """
+
+    def __init__(self, *, pos_margin: float, neg_margin: float) -> None:
+        super().__init__(pos_margin=pos_margin, neg_margin=neg_margin, distance=SafeSNR())
+
+    def compute_loss(
+        self, embeddings: Tensor, labels: Tensor, indices_tuple: Any, ref_emb: Tensor, ref_labels: Tensor
+    ) -> dict[str, Any]:
+        """One value a pair."""
+        anchors, positives, others, negatives = tuples.convert_to_pairs(indices_tuple, labels, ref_labels)
+        usable = has_signal(embeddings).squeeze(1)
+        near, far = usable[anchors], usable[others]
+        kept = (anchors[near], positives[near], others[far], negatives[far])
+        return super().compute_loss(embeddings, labels, kept, ref_emb, ref_labels)  # type: ignore[no-any-return]
 
 
 class DynamicSoftMarginLoss(losses.DynamicSoftMarginLoss):  # type: ignore[misc]

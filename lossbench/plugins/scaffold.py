@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from lossbench.plugins import registry
-from lossbench.plugins.registry import PluginError
+from lossbench.plugins.plugin import PluginError
 
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+SOURCE = "where the formula comes from: a DOI or an arXiv number"  # to be replaced: `lossbench check` insists on it
 
 PLUGIN = '''"""The loss {name}: replace its formula by yours; `lossbench check {stem}.py` says whether it behaves."""
 
@@ -45,7 +46,7 @@ class {title}Loss(nn.Module):
     "{name}",
     space={{"margin": Float(0.05, 1.0, valid=(0.0, 4.0))}},
     sampler="balanced",  # batches with several samples of each class
-    source="where the formula comes from: a DOI or an arXiv number",
+    source="{source}",
 )
 def {stem}(problem: Problem, *, margin: float = 0.2) -> {title}Loss:
     """Nearer to the mean of the own class in the batch than to any other."""
@@ -91,7 +92,7 @@ def new_loss(name: str, folder: Path) -> tuple[Path, Path]:
     if keyword.iskeyword(stem):
         raise PluginError(f"{name!r} is a word of Python; choose another name")
     title = "".join(part.capitalize() for part in stem.split("_")).removesuffix("Loss")
-    words = {"name": name, "stem": stem, "title": title}
+    words = {"name": name, "stem": stem, "title": title, "source": SOURCE}
     texts = {folder / f"{stem}.py": PLUGIN, folder / f"test_{stem}.py": TEST}
     for path in texts:
         if path.exists():

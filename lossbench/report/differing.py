@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,28 +15,28 @@ from lossbench.report.sections.findings import verdict_word
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, make_table, plain
 from lossbench.statistics.effects import Effect, paired_effect
-from lossbench.statistics.verdicts import holm
+from lossbench.statistics.multiplicity import holm
 from lossbench.store import Store, StoreError, load_results
 
 ALPHA = 0.05
-ROLES = ("final", "default", "baseline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side: the resolved experiment with its provenance, and one row a run."""
+    """One side: the resolved experiment, one row a run, and what else the runs depend on."""
 
     place: Path
     settings: Mapping[str, str]
+    provenance: Mapping[str, str]
     table: pd.DataFrame
     answers: Mapping[str, str]
 
 
 def diff(first: Path, second: Path) -> Iterator[str]:
-    """Lines: changed settings, changed answers, and the paired effect B - A of every recipe on every task.
+    """Lines: changed settings and answers, the paired effect B - A of every recipe on every task, then the provenance.
 
-    Studies pair the runs of a recipe: one study has one deal and, where seeds agree, the same initial weights. Holm
-    corrects over all rows.
+    Studies pair the scores of a recipe: one study has one deal and the same initial
+    weights. Holm corrects over all rows.
 
     Raises:
         StoreError: a side is neither a report nor a runs folder with one experiment.
@@ -46,10 +45,12 @@ def diff(first: Path, second: Path) -> Iterator[str]:
     yield f"A: {a.place}"
     yield f"B: {b.place}"
     yield ""
-    yield from _settings(a.settings, b.settings)
+    yield from _changes("Specification", a.settings, b.settings)
     yield ""
     yield from _answers(a.answers, b.answers)
     yield from _results(a.table, b.table)
+    yield ""
+    yield from _changes("Provenance", a.provenance, b.provenance)
 
 
 def read_side(place: Path) -> Side:
@@ -58,13 +59,13 @@ def read_side(place: Path) -> Side:
     if (folder / "results.json").is_file():
         found = json.loads((folder / "results.json").read_bytes())
         protocol = found["protocol"]
-        settings = _flat(protocol["resolved"]) | _flat(protocol.get("provenance", {}), "provenance")
+        settings, provenance = _flat(protocol["resolved"]), _flat(protocol.get("provenance", {}))
         answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
-        return Side(place=place, settings=settings, table=load_results(folder), answers=answers)
+        return Side(place=place, settings=settings, provenance=provenance, table=load_results(folder), answers=answers)
     store, name = _store_and_name(place)
     plan = store.read_plan(name)
-    settings = _flat(plan["experiment"]) | _flat(plan["provenance"], "provenance")
-    return Side(place=place, settings=settings, table=store.table(plan), answers={})
+    settings, provenance = _flat(plan["experiment"]), _flat(plan["provenance"])
+    return Side(place=place, settings=settings, provenance=provenance, table=store.table(plan), answers={})
 
 
 def _store_and_name(place: Path) -> tuple[Store, str]:
@@ -78,9 +79,9 @@ def _store_and_name(place: Path) -> tuple[Store, str]:
     raise StoreError(f"{place}: holds {len(plans)} experiments; name one, as {plans[0]}")
 
 
-def _settings(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
+def _changes(what: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
     changed = [name for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
-    yield f"Specification: {len(changed)} settings differ" if changed else "Specification: the same"
+    yield f"{what}: {len(changed)} differ" if changed else f"{what}: the same"
     for name in changed:
         yield f"  {name}: {a.get(name, 'absent')} -> {b.get(name, 'absent')}"
 
@@ -131,16 +132,11 @@ def _scores(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, float]]
     """(task, recipe, role) to study to the mean score of its runs, of roles that score test."""
     if PRIMARY not in table:
         return {}
-    scored = table[table["role"].isin(ROLES)]
-    unit = "study" if "study" in scored else "seed"  # tables from before there were studies
-    runs: dict[tuple[str, str, str], dict[int, list[float]]] = {}
-    for row in scored.to_dict("records"):
+    found: dict[tuple[str, str, str], dict[int, list[float]]] = {}
+    for row in table[~table["role"].isin(["trial", "candidate"])].to_dict("records"):
         key = (f"{row['dataset']}/{row['protocol']}", str(row["recipe"]), str(row["role"]))
-        runs.setdefault(key, {}).setdefault(int(row[unit]), []).append(float(row[PRIMARY]))
-    return {
-        key: {study: math.fsum(scores) / len(scores) for study, scores in studies.items()}
-        for key, studies in runs.items()
-    }
+        found.setdefault(key, {}).setdefault(int(row["study"]), []).append(float(row[PRIMARY]))
+    return {key: {study: sum(of) / len(of) for study, of in studies.items()} for key, studies in found.items()}
 
 
 def _effect(a: Mapping[int, float], b: Mapping[int, float]) -> Effect:

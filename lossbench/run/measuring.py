@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Problem
+from lossbench.plugins import Problem, registry
+from lossbench.run.data import TaskData, task_data
 from lossbench.run.device import environment, set_up
-from lossbench.run.execution import TaskData, build, task_data
+from lossbench.run.execution import build
 from lossbench.run.sampling import balanced_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, autocast, combine, make_optimizer, to_input
@@ -85,7 +85,8 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     first = next(iter(specs.values()))
     set_up(first.training.device)
     registry.load_files(first.plugin_files)
-    data = task_data(first.task, first.task.input_size or first.training.input_size, first.training.device, first.fold)
+    size = first.task.input_size or first.training.input_size
+    data = task_data(first.task, size, first.training.device, first.fold, first.deal)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
     order = random.Random(0)

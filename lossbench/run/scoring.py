@@ -39,7 +39,8 @@ def score_file(path: Path) -> str:
 def store_scores(paths: Sequence[Path], root: Path) -> str:
     """Score files as the final runs of an experiment, so that a report can be made of them; return its name.
 
-    `NAME.npz` is seed 1 of the recipe NAME, `NAME.SEED.npz` the seed SEED: files of one seed are compared as a pair.
+    `NAME.npz` is seed 1 of the recipe NAME, `NAME.SEED.npz` the seed SEED: files of one seed are compared as a pair,
+    and take the place of a study.
 
     Raises:
         ValueError: a file that cannot be scored, or two files of one recipe and seed.
@@ -48,14 +49,23 @@ def store_scores(paths: Sequence[Path], root: Path) -> str:
     rows: list[dict[str, Any]] = []
     for path in paths:
         recipe, seed = _recipe_and_seed(path)
-        if any((row["recipe"], row["seed"]) == (recipe, seed) for row in rows):
+        if any((row["recipe"], row["study"]) == (recipe, seed) for row in rows):
             raise ValueError(f"{path}: there is another file of seed {seed} of {recipe!r}")
         scores, arrays = _score(path)
         run_id = hashlib.sha256(f"{recipe}/{seed}/".encode() + path.read_bytes()).hexdigest()[:16]
         record = {"schema": SCHEMA, "run_id": run_id, "status": "ok", "metrics": {"test": scores}, "best_epoch": 0}
         store.write(record, arrays=arrays)
         rows.append(
-            {**TASK, "recipe": recipe, "role": "final", "trial": 0, "seed": seed, "run_id": run_id, "params": {}}
+            {
+                **TASK,
+                "study": seed,
+                "recipe": recipe,
+                "role": "final",
+                "trial": 0,
+                "seed": 1,
+                "run_id": run_id,
+                "params": {},
+            }
         )
     store.write_plan(_plan(rows))
     return EXPERIMENT
@@ -63,7 +73,7 @@ def store_scores(paths: Sequence[Path], root: Path) -> str:
 
 def _plan(rows: list[dict[str, Any]]) -> dict[str, Any]:
     recipes = list(dict.fromkeys(row["recipe"] for row in rows))
-    seeds = len({row["seed"] for row in rows})
+    task, studies = "/".join(TASK.values()), max(row["study"] for row in rows)
     experiment = {
         "name": EXPERIMENT,
         "question": "Which of these embeddings separate their classes best?",
@@ -74,7 +84,8 @@ def _plan(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "baselines": [],
         "plugins": [],
         "training": {},
-        "budget": {"trials": 0, "seeds": seeds},
+        "budget": {"studies": studies, "trials": 0, "candidates": 0, "candidate_seeds": 0, "seeds": 1},
+        "seed": 0,
         "params": {},
         "claims": [],
     }
@@ -88,7 +99,9 @@ def _plan(rows: list[dict[str, Any]]) -> dict[str, Any]:
         ],
         "planned_runs": len(rows),
         "train_images": {},
-        "provenance": {"/".join(TASK.values()): {"data": "from elsewhere", "code": "", "plugins": [], "libraries": []}},
+        "studies": {task: studies},
+        "dropped": {task: {}},
+        "provenance": {task: {"data": "from elsewhere", "code": "", "plugins": [], "libraries": []}},
         "rows": rows,
     }
 

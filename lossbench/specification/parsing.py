@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from lossbench.specification.spec import Experiment, SpecError, nearest
 
@@ -65,6 +66,24 @@ def toml_path(parts: Iterable[int | str]) -> str:
     return text
 
 
+def blamed(mistakes: Iterable[str], file: Path, overrides: Sequence[str]) -> list[str]:
+    """Mistakes of an experiment with `--set KEY=VALUE` in place of the file, where that is what put the value there."""
+    keys = {toml_path(path): each for each in overrides if (path := _keys(_split(each)[0]))}
+    return [_blamed(mistake, f"{file}: ", keys) for mistake in mistakes]
+
+
+def _blamed(mistake: str, prefix: str, keys: Mapping[str, str]) -> str:
+    if not mistake.startswith(prefix):
+        return mistake
+    said = mistake.removeprefix(prefix)
+    for key, override in reversed(list(keys.items())):  # the last one counts
+        below = said.startswith(key) and said[len(key)] in ".[:"
+        above = key.startswith(f"{said.partition(': ')[0]}.")
+        if below or above:
+            return f"--set {_cut(override)}: {said}"
+    return mistake
+
+
 def _recipe_names(document: dict[str, Any]) -> set[str]:
     """The names of the recipes that a document lists, as far as they can be read."""
     recipes = document.get("recipes")
@@ -84,11 +103,7 @@ def _override(document: dict[str, Any], override: str) -> str | None:
     left, equals, right = _split(override)
     if not equals or not left:
         return f"--set {override}: is not key=value"
-    try:
-        path = _key_path(tomllib.loads(f"{left} = 0"))
-    except tomllib.TOMLDecodeError:
-        path = []
-    if not path:  # a comment is no key either
+    if not (path := _keys(left)):
         return f"--set {override}: {left!r} is not a TOML key"
     try:
         value = tomllib.loads(f"value = {right}")["value"]
@@ -101,6 +116,14 @@ def _override(document: dict[str, Any], override: str) -> str | None:
             return f"--set {override}: {key!r} is not a table"
     place[path[-1]] = value
     return None
+
+
+def _keys(left: str) -> list[str]:
+    """The keys of a dotted TOML key; none where it is no key."""
+    try:
+        return _key_path(tomllib.loads(f"{left} = 0"))  # empty for a comment
+    except tomllib.TOMLDecodeError:
+        return []
 
 
 def _split(override: str) -> tuple[str, str, str]:
@@ -125,38 +148,57 @@ def _key_path(nested: Any) -> list[str]:
     return path
 
 
+# Pydantic's types of errors that values of a file can have, in this project's words; `{x}` is from the error's context.
+RULES = {
+    "missing": "is required",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_too_long": "{shown} is longer than {max_length} characters",
+    "string_pattern_mismatch": "{shown} is not a name: letters, digits, '.', '_' and '-', a letter or digit first",
+    "string_type": "{shown} is not text",
+    "string_unicode": "{shown} is not text",
+    "int_type": "{shown} is not a whole number",
+    "float_type": "{shown} is not a number",
+    "finite_number": "{shown} is not a finite number",
+    "bool_type": "{shown} is not true or false",
+    "bool_parsing": "{shown} is not true or false",
+    "tuple_type": "{shown} is not a list",
+    "model_type": "{shown} is not a table",
+    "dict_type": "{shown} is not a table",
+    "mapping_type": "{shown} is not a table",
+    "greater_than": "{shown} is not more than {gt:.10g}",
+    "greater_than_equal": "{shown} is less than {ge:.10g}",
+    "less_than": "{shown} is not less than {lt:.10g}",
+    "less_than_equal": "{shown} is more than {le:.10g}",
+    "value_error": "{error}",
+}
+
+
 def _mistakes(error: ValidationError) -> list[str]:
     """Pydantic's findings as lines: place, value, rule and, for a key, the nearest one."""
-    lines = []
     errors = error.errors(include_url=False)
-    for found in errors:
-        place = toml_path(found["loc"])
-        match found["type"]:
-            case "extra_forbidden":
-                known = _known_keys(found["loc"][:-1])
-                lines.append(f"{place}: unknown key{nearest(str(found['loc'][-1]), known)}")
-            case "missing":
-                lines.append(f"{place}: is required")
-            case "value_error":
-                lines.append(f"{place}: {found['ctx']['error']}")
-            case "model_type" | "dict_type" | "mapping_type":
-                lines.append(f"{place}: {_shown(found['input'])} is not a table")
-            case "too_short" if any(
-                other["loc"][: len(found["loc"])] == found["loc"] != other["loc"] for other in errors
-            ):
-                pass  # only because its items are mistakes themselves
-            case "literal_error":
-                expected = found["ctx"]["expected"]
-                options = re.findall(r"'([^']*)'", expected)
-                lines.append(
-                    f"{place}: {_shown(found['input'])} is not {expected}{nearest(str(found['input']), options)}"
-                )
-            case "too_short":
-                lines.append(f"{place}: must not be empty")
-            case _:
-                rule = found["msg"][0].lower() + found["msg"][1:]
-                lines.append(f"{place}: {_shown(found['input'])}: {rule}")
-    return lines
+    places = [found["loc"] for found in errors]
+    return [
+        f"{toml_path(found['loc'])}: {_rule(found)}"
+        for found in errors
+        # A list whose items are mistakes themselves is too short for that reason only.
+        if found["type"] != "too_short"
+        or not any(other[: len(found["loc"])] == found["loc"] != other for other in places)
+    ]
+
+
+def _rule(found: ErrorDetails) -> str:
+    """What is wrong with one value."""
+    shown, context = _shown(found["input"]), found.get("ctx", {})
+    match found["type"]:
+        case "extra_forbidden":
+            known = _known_keys(found["loc"][:-1])
+            return f"unknown key{nearest(str(found['loc'][-1]), known)}"
+        case "literal_error":
+            options = re.findall(r"'([^']*)'", context["expected"])
+            return f"{shown} is not {context['expected']}{nearest(str(found['input']), options)}"
+        case kind:
+            return RULES[kind].format(shown=shown, **context)
 
 
 def _known_keys(place: Sequence[int | str]) -> list[str]:
@@ -180,5 +222,8 @@ def _table_in(annotation: Any) -> type[BaseModel]:
 
 def _shown(value: object) -> str:
     """The offending value, cut to a readable length."""
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lossbench import datasets
-from lossbench.datasets import splits
+from lossbench.datasets import deals, splits
 from lossbench.datasets.dataset import DataError
-from lossbench.datasets.subset import training_samples
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Plugin, PluginError
+from lossbench.datasets.subset import training_samples, validation_samples
+from lossbench.plugins import Plugin, PluginError, registry
 from lossbench.specification import claims
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.parsing import toml_path
 from lossbench.specification.recipes import Recipe, make_recipe, with_params
 from lossbench.specification.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
 
-TUNING_SEED = 0  # of every trial; final runs take 1, 2, 3, ...
+DEFAULTS_UNTIL = 2  # studies whose final runs have the default point beside the chosen one
+
+
+class Counts(NamedTuple):
+    """Runs of a study: those that see validation only, final ones, and final ones of twice the epochs."""
+
+    trials: int
+    finals: int
+    longer: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,8 @@ class Plan:
     Attributes:
         train_sizes, scored, pixels: training images of a task, its validation and test images, values in one of them;
             for the estimate of time.
+        deals: tasks whose training and validation every study deals anew.
+        folds: tasks of which a study is a fold, and how many they have.
     """
 
     experiment: Experiment
@@ -40,30 +49,29 @@ class Plan:
     train_sizes: Mapping[Task, int]
     scored: Mapping[Task, tuple[int, int]]
     pixels: Mapping[Task, int]
+    deals: frozenset[Task]
+    folds: Mapping[Task, int]
 
-    @property
-    def final_seeds(self) -> range:
-        """Seeds of the final runs: none of them was used in tuning."""
-        return range(TUNING_SEED + 1, TUNING_SEED + 1 + self.experiment.budget.seeds)
-
-    def run_counts(self, task: Task) -> tuple[int, int]:
-        """How many trials and how many final runs, baselines included, a task has."""
+    def run_counts(self, task: Task, study: int, recipes: Sequence[Recipe]) -> Counts:
+        """How many runs of each kind a study of a task with these recipes has, baselines among the final ones."""
         budget = self.experiment.budget
-        trials = sum(budget.trials if recipe.searched else 1 for recipe in self.recipes)
-        baselines = sum(1 if name == "pixels" else budget.seeds for name in self.experiment.baselines)
-        return trials, (2 * budget.seeds * len(self.recipes) + baselines) * len(task.final_folds)
+        searched = [recipe for recipe in recipes if recipe.searched and budget.trials > 1]
+        trials = len(searched) * budget.trials + len(recipes) - len(searched)
+        tried_again = len(searched) * (min(budget.candidates, budget.trials - 1) + 1) * budget.candidate_seeds
+        finals = len(recipes) * budget.seeds * (2 if study <= DEFAULTS_UNTIL else 1)
+        longer = len(recipes) if study <= budget.longer else 0
+        return Counts(trials + tried_again, finals + len(self.baseline_names(task, study)), longer)
+
+    def baseline_names(self, task: Task, study: int) -> list[str]:
+        """The baselines of a study, once for each of their runs: what no study changes is run in the first only."""
+        once = {"pixels"} if task in self.folds or study == 1 else set()
+        runs = {"untrained": self.experiment.budget.seeds, "pixels": len(once)}
+        return [name for name in self.experiment.baselines for _ in range(runs[name])]
 
     def run_spec(
-        self,
-        task: Task,
-        recipe: Recipe,
-        values: Mapping[str, Value],
-        *,
-        seed: int,
-        final: bool,
-        fold: int | None = None,
+        self, task: Task, recipe: Recipe, values: Mapping[str, Value], *, seed: int, final: bool, **where: Any
     ) -> RunSpec:
-        """One training run of a recipe."""
+        """One training run of a recipe; `where` holds further fields of the specification, such as its deal."""
         experiment = self.experiment
         return RunSpec(
             task=task,
@@ -72,38 +80,30 @@ class Plan:
             terms=recipe.terms(values),
             sampler=recipe.sampler,
             lr=float(values["lr"]),
-            training=experiment.training,
             seed=seed,
             final=final,
-            fold=fold,
             provenance=self.provenance(task, recipe.losses, experiment.backbone),
             plugin_files=self.plugin_files,
+            **{"training": experiment.training, **where},
         )
 
-    def baseline_specs(self, task: Task) -> list[tuple[str, RunSpec]]:
-        """(name, run) of the baselines: the network as initialized, and the image itself, which has no seed."""
-        specs: list[tuple[str, RunSpec]] = []
-        for name in self.experiment.baselines:
-            pixels = name == "pixels"
-            backbone = "pixels" if pixels else self.experiment.backbone
-            seeds = self.final_seeds[:1] if pixels else self.final_seeds
-            for fold, seed in itertools.product(task.final_folds, seeds):
-                spec = RunSpec(
-                    task=task,
-                    backbone=backbone,
-                    embedding_dim=self.experiment.embedding_dim,
-                    terms=(),
-                    sampler="uniform",
-                    lr=0.0,
-                    training=self.experiment.training,
-                    seed=seed,
-                    final=True,
-                    fold=fold,
-                    provenance=self.provenance(task, [], backbone),
-                    plugin_files=self.plugin_files,
-                )
-                specs.append((name, spec))
-        return specs
+    def baseline_spec(self, task: Task, name: str, *, seed: int, **where: Any) -> RunSpec:
+        """The network as initialized, or the image itself, into which no seed enters."""
+        backbone = "pixels" if name == "pixels" else self.experiment.backbone
+        return RunSpec(
+            task=task,
+            backbone=backbone,
+            embedding_dim=self.experiment.embedding_dim,
+            terms=(),
+            sampler="uniform",
+            lr=0.0,
+            training=self.experiment.training,
+            seed=seed,
+            final=True,
+            provenance=self.provenance(task, [], backbone),
+            plugin_files=self.plugin_files,
+            **where,
+        )
 
     def provenance(self, task: Task, losses: Iterable[Plugin], backbone: str) -> Provenance:
         """What a run of this plan depends on beside its settings."""
@@ -140,41 +140,45 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         SpecError: every mistake found.
     """
     paths = tuple(file.parent / name for name in experiment.plugins) + tuple(plugin_files)
-    mistakes: list[str] = []
-    for path in paths:
-        try:
-            registry.load_file(path)
-        except PluginError as error:
-            mistakes.append(f"plugins: {error}")
-    if mistakes:
-        raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
-    recipes, found = _recipes(experiment)
-    mistakes += found
+    try:
+        registry.load_files(paths)
+    except SpecError as error:
+        raise SpecError(f"{file}: plugins: {mistake}" for mistake in error.mistakes) from error
+    recipes, mistakes = _recipes(experiment)
     mistakes += _training_mistakes(experiment.training)
     mistakes += claims.mistakes(experiment.claims, registry.names("metric", map(str, paths)))
     try:
         registry.find("backbone", experiment.backbone)
     except PluginError as error:
         mistakes.append(f"backbone: {error}")
-    checksums, train_sizes, scored, pixels = {}, {}, {}, {}
+    looked = {}
     for position, task in enumerate(experiment.tasks):
+        place = toml_path(["tasks", position])
         try:
-            checksums[task], train_sizes[task], scored[task], pixels[task] = _check_task(task, experiment.training)
+            looked[task] = found_data = _look_at(task, experiment.training)
         except ValueError as error:
-            mistakes.append(f"{toml_path(['tasks', position])}: {error}")
+            mistakes.append(f"{place}: {error}")
             continue
-        if train_sizes[task] < (batch := experiment.training.batch_size):
-            mistakes.append(f"training.batch_size: {batch} is more than the {train_sizes[task]} images of {task.key}")
+        if found_data.train_size < (batch := experiment.training.batch_size):
+            mistakes.append(
+                f"training.batch_size: {batch} is more than the {found_data.train_size} images of {task.key}"
+            )
+        if found_data.folds and found_data.folds < experiment.budget.studies.most:
+            mistakes.append(
+                f"budget.studies: a study of {task.key} is one of its {found_data.folds} folds; ask for no more"
+            )
     if mistakes:
         raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
     return Plan(
         experiment=experiment,
         recipes=recipes,
-        checksums=checksums,
+        checksums={task: data.checksum for task, data in looked.items()},
         plugin_files=tuple(str(path.resolve()) for path in paths),
-        train_sizes=train_sizes,
-        scored=scored,
-        pixels=pixels,
+        train_sizes={task: data.train_size for task, data in looked.items()},
+        scored={task: data.scored for task, data in looked.items()},
+        pixels={task: data.pixels for task, data in looked.items()},
+        deals=frozenset(task for task, data in looked.items() if data.deals and task.splits == "dealt"),
+        folds={task: data.folds for task, data in looked.items() if data.folds},
     )
 
 
@@ -231,20 +235,42 @@ def _training_mistakes(training: Training) -> list[str]:
     return mistakes
 
 
-def _check_task(task: Task, training: Training) -> tuple[str, int, tuple[int, int], int]:
-    """Of a task: checksum of its data, training images (the fewest of any fold), val and test images, values in one.
+class _Data(NamedTuple):
+    """What a plan knows of a task's data.
+
+    Attributes:
+        train_size: training images, the fewest of any fold.
+        scored: validation and test images.
+        pixels: values in one image.
+        deals: whether two deals of it can differ.
+        folds: folds of its pairs file; 0 where it has none.
+    """
+
+    checksum: str
+    train_size: int
+    scored: tuple[int, int]
+    pixels: int
+    deals: bool
+    folds: int
+
+
+def _look_at(task: Task, training: Training) -> _Data:
+    """Load the data of a task and make its splits.
 
     Raises:
         ValueError: unknown data set or protocol, missing data, or an impossible split.
     """
     source = datasets.load(task.dataset, task.input_size or training.input_size)
+    if task.val_classes is not None and task.protocol != "open-set":
+        raise DataError(f"val_classes: {task.protocol} has no validation classes to choose among; leave it away")
+    folds = splits.folds(source, task.protocol)
     sizes = []
-    for fold in (None, *task.final_folds):
+    for fold in (None, *range(folds)):
         parts = splits.split(source, task.protocol, fold=fold)
         sizes.append(len(training_samples(source, parts, task.train_classes)))
-        if fold in task.final_folds and not len(parts.test):
-            raise DataError(
-                f"{task.dataset}: {task.protocol} without folds is for development and has no test; "
-                "say how many folds to test on, such as folds = 2"
-            )
-    return source.checksum, min(sizes), (len(parts.val), len(parts.test)), int(np.prod(source.images.shape[1:]))
+        val = validation_samples(source, parts, task.val_classes)
+    free = deals.leaves_free(
+        source, task.protocol, parts, train_classes=task.train_classes, val_classes=task.val_classes
+    )
+    pixels = int(np.prod(source.images.shape[1:]))
+    return _Data(source.checksum, min(sizes), (len(val), len(parts.test)), pixels, free, folds)

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Choice, Float, Int, Plugin, PluginError, Range, Sampler
+from lossbench.plugins import Choice, Float, Int, Plugin, PluginError, Range, Sampler, registry
 from lossbench.specification.spec import Term, Training, Value, nearest
 
 # The documented default and the search range of the learning rate: the same for every recipe.
@@ -42,7 +41,7 @@ class Recipe:
     @property
     def searched(self) -> dict[str, Range]:
         """The parameters that a study searches."""
-        return {name: allowed for name, allowed in self.space.items() if isinstance(allowed, Float) or allowed.tune}
+        return {name: allowed for name, allowed in self.space.items() if allowed.tune}
 
     def terms(self, values: Mapping[str, Value]) -> tuple[Term, ...]:
         """The losses with their weights and parameters at the given values."""

@@ -10,12 +10,21 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from lossbench.plugins.mistakes import SpecError as SpecError
 from lossbench.plugins.mistakes import nearest as nearest
@@ -38,23 +47,21 @@ class Task(Table):
     """A data set under a protocol.
 
     Attributes:
-        train_classes: train on this many of the training classes only (the same for every run).
+        train_classes: train on this many of the training classes only (the same for every run of a study).
+        val_classes: validate on this many of the validation classes only, where these are classes of their own.
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
-        folds: final runs are made on each of the first so many folds; tuning uses the split without a fold.
+        splits: `dealt`: every study deals training and validation anew, as far as the protocol leaves them free;
+            `fixed`: all studies have the one split.
     """
 
     dataset: Name
     protocol: Name
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
+    val_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
-    folds: Annotated[Whole, Field(ge=1)] | None = None
-
-    @property
-    def final_folds(self) -> tuple[int | None, ...]:
-        """The fold of each final run of a seed; None where the task has no folds."""
-        return (None,) if self.folds is None else tuple(range(self.folds))
+    splits: Literal["dealt", "fixed"] = "dealt"
 
     @property
     def key(self) -> str:
@@ -116,16 +123,55 @@ class Training(Table):
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 
 
+class Several(Table):
+    """Studies until the top is decided: at least `least`, at most `most`; looks are those of the fixed schedule."""
+
+    least: Annotated[Whole, Field(ge=1, le=10_000)]
+    most: Annotated[Whole, Field(ge=1, le=10_000)]
+
+    @field_validator("most")
+    @classmethod
+    def _not_fewer(cls, most: int, given: ValidationInfo) -> int:
+        if most < given.data.get("least", 1):
+            raise ValueError(f"{most} is fewer than the least, {given.data['least']}")
+        return most
+
+
+def _several(given: Any) -> Any:
+    """A number of studies is that many at least and at most."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        if given < 1:
+            raise ValueError(f"{given} is less than 1")
+        return {"least": given, "most": given}
+    if isinstance(given, (Mapping, Several)):
+        return given
+    raise ValueError(f"{given!r} is neither a whole number nor a table {{ least, most }}")
+
+
 class Budget(Table):
     """How much every recipe gets; the same for all.
 
     Attributes:
-        trials: Optuna trials for each recipe, task and study; trial 0 is the default parameters.
-        seeds: final runs for each recipe and task, with seeds that tuning never saw.
+        studies: repetitions of the whole task: a deal of the split, a search for every recipe, a choice, final runs.
+        trials: points that the search of a recipe tries in a study; trial 0 is the default parameters.
+        candidates: the highest trials that are tried again, beside the default, before one of them is chosen.
+        candidate_seeds: fresh runs of each candidate, which alone decide.
+        seeds: final runs of a recipe in a study.
+        longer: studies, from the first, whose chosen points are trained once more for twice the epochs.
+        racing: whether recipes that are clearly beaten leave (`lossbench.sweep.stopping`).
     """
 
-    trials: Annotated[Whole, Field(ge=1, le=10_000)] = 12
-    seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 8
+    studies: Annotated[Several, BeforeValidator(_several)] = Several(least=7, most=7)
+    trials: Annotated[Whole, Field(ge=1, le=10_000)] = 6
+    candidates: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    candidate_seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
+    longer: Annotated[Whole, Field(ge=0, le=10_000)] = 4
+    racing: bool = False
+
+    @field_serializer("studies")
+    def _as_written(self, studies: Several) -> Any:
+        return studies.least if studies.least == studies.most else studies.model_dump()
 
 
 def _two_sides(given: Any) -> Any:
@@ -187,6 +233,7 @@ class Experiment(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     question: str = ""
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0  # of all that is random: another one repeats the whole work
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     backbone: Name
     embedding_dim: Annotated[Whole, Field(ge=1, le=65536)] = 32
@@ -277,14 +324,9 @@ class RunSpec:
     audit: bool = True
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
 
-    @property
-    def label_noise(self) -> float:
-        """The share of wrong labels in training and validation: the task's own, else the experiment's."""
-        return self.training.label_noise if self.task.label_noise is None else self.task.label_noise
-
     @cached_property
     def key(self) -> str:
-        """Hash of everything but the provenance: two runs of one key differ in code, data or libraries only."""
+        """Hash of settings and data: two runs of one key differ in code, plugins or libraries only."""
         return _digest(self._identity())
 
     @cached_property
@@ -293,14 +335,25 @@ class RunSpec:
         return _digest({**self._identity(), "provenance": self.provenance})
 
     def _identity(self) -> dict[str, Any]:
-        content = _as_dict(self)
-        del content["provenance"], content["plugin_files"]
-        content["task"] = _fields(self.task, "folds")  # how many others there are is not part of a fold
-        content["training"] = training = _fields(self.training, "time_limit_s")
+        """What differs from its default, so that a setting that comes later leaves every stored run what it is.
+
+        A changed default would give other runs the identity of stored ones: it needs a key of another name.
+        """
+        content = {name: value for name, value in _as_dict(self).items() if value != _DEFAULTS.get(name, _REQUIRED)}
+        for name in ("provenance", "plugin_files") if self.final else ("provenance", "plugin_files", "whole", "audit"):
+            content.pop(name, None)
+        task = _settings(self.task, "splits")  # the deal is what comes of it
+        # What follows the colon of `folder:PATH` says where data lie; the checksum says what they are.
+        content["task"] = {**task, "dataset": self.task.dataset.partition(":")[0]}
+        content["training"] = training = _settings(self.training, "time_limit_s")
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
-            content["training"] = {name: training[name] for name in ("input_size", "device", "processes")}
-            content["training"]["label_noise"] = self.label_noise  # which validation knows too
-        return content
+            content["training"] = {name: training[name] for name in UNTRAINED if name in training}
+        return {**content, "data": self.provenance.data}
+
+
+_REQUIRED = object()  # equal to no value
+_DEFAULTS = {each.name: each.default for each in fields(RunSpec) if each.default is not MISSING}
+UNTRAINED = ("input_size", "device", "processes", "label_noise")  # what a network that is not trained depends on
 
 
 def to_json(spec: RunSpec) -> dict[str, Any]:
@@ -312,8 +365,14 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)  # thousands of runs share a task and its training
-def _fields(table: Task | Training, *left_out: str) -> dict[str, Any]:
-    return table.model_dump(exclude=set(left_out))
+def _fields(table: Task | Training) -> dict[str, Any]:
+    return table.model_dump()
+
+
+@lru_cache(maxsize=64)
+def _settings(table: Task | Training, *left_out: str) -> dict[str, Any]:
+    """The values that differ from their defaults."""
+    return table.model_dump(exclude=set(left_out), exclude_defaults=True)
 
 
 def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:

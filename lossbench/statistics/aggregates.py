@@ -20,6 +20,7 @@ from scipy import stats
 from lossbench.statistics.effects import LARGEST_SCORE, FloatArray, check_fraction
 
 BOOTSTRAP_RESAMPLES = 5_000
+RANKED_TASKS = 10  # data sets from which on average ranks may be told apart (Demsar 2006: ten, and five recipes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,8 @@ def friedman(scores: npt.ArrayLike) -> Friedman:
 def critical_difference(recipes: int, tasks: int, *, alpha: float = 0.05) -> float:
     """The difference of average ranks beyond which two of all recipes differ (Nemenyi; Demsar 2006).
 
-    q sqrt(recipes (recipes + 1) / (6 tasks)), q the studentized range's quantile over sqrt(2).
+    q sqrt(recipes (recipes + 1) / (6 tasks)), q the studentized range's quantile over sqrt(2). Below ten tasks the
+    approximation is too rough for letters or bars (`ranks_tell`).
 
     >>> round(critical_difference(4, 14), 2)
     1.25
@@ -99,6 +101,11 @@ def critical_difference(recipes: int, tasks: int, *, alpha: float = 0.05) -> flo
     if recipes < 2 or tasks < 1:
         raise ValueError(f"recipes, tasks: {recipes}, {tasks}; at least 2 recipes and 1 task are needed")
     return _nemenyi_quantile(recipes, alpha) * math.sqrt(recipes * (recipes + 1) / (6 * tasks))
+
+
+def ranks_tell(tasks: int) -> bool:
+    """Whether so many data sets allow critical-difference letters and bars: from ten on."""
+    return tasks >= RANKED_TASKS
 
 
 def rank_groups(ranks: npt.ArrayLike, difference: float) -> tuple[tuple[int, ...], ...]:

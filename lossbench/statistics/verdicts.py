@@ -1,4 +1,4 @@
-"""Which recipes differ on one metric and task, which tie, and whether one wins: Holm over all pairs.
+"""Which recipes differ on one metric and task, which tie, and whether one wins: tests over studies, at fixed looks.
 
 Nothing is called better, and nothing called equal, but by the rules of `compare_all`.
 """
@@ -7,80 +7,100 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from string import ascii_lowercase
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from lossbench.statistics.effects import (
-    LARGEST_SCORE,
-    Effect,
-    FloatArray,
-    minimum_detectable_effect,
-    paired_effect,
-    seeds_needed,
-    t_interval,
-)
+from lossbench.statistics.effects import LARGEST_SCORE, Effect, t_interval
+from lossbench.statistics.families import AllPairs, Family, Leaders, Pair
+from lossbench.statistics.looks import FIRST_LOOK, LEAST_RANKED, Look, looks_until, next_look
+from lossbench.statistics.pairing import Constant, Scores, Table, checked
+from lossbench.statistics.power import StudiesNeeded, smallest_found, studies_for_difference, studies_for_equivalence
+from lossbench.statistics.sequential import UNTESTED, Judgement, judge
+from lossbench.statistics.sign_flips import joint_sign_flip
+from lossbench.statistics.ties import tie_groups
 
-Verdict = Literal["better", "worse", "equivalent", "indistinguishable", "undecided"]
+__all__ = ["Comparison", "Constant", "PairVerdict", "Scores", "Standing", "Verdict", "compare_all"]
+
+Verdict = Literal["better", "worse", "equivalent", "indistinguishable", "undecided", "untested"]
+FamilyName = Literal["all pairs", "leaders"]
 MOST_LETTERS = 12  # tie groups; of more, nobody reads the letters
 _REVERSED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
-    """A score that does not depend on the seed (raw pixels): stands for every seed of its opponent."""
-
-    value: float
-
-
-Scores = Mapping[int, float] | Constant  # seed to score
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PairVerdict:
-    """What can be said of recipe `a` against recipe `b`.
+    """What can be said of recipe `a` against recipe `b`; differences are a - b, whichever direction is better.
 
-    `effect` is a - b in the unit of the metric, whichever direction is better; `verdict` speaks of `a`.
-    `p_holm` is `effect.p`, Holm-adjusted over all pairs of the comparison. `negligible`: better or worse
-    beyond doubt, but by less than the region of practical equivalence. `equivalence_low` and
-    `equivalence_high` bound the 1 - 2 alpha interval of the two one-sided tests, per pair. `first_step_alpha`
-    is Holm's strictest level, alpha / tests; `min_detectable_holm` is the smallest difference that this many
-    seeds with this sd find with power 0.8 even at that level.
+    `verdict` speaks of `a`. `effect` is over all studies, with the unadjusted 95 % interval: for tables. `judged` is
+    over the studies of the look that the verdict rests on (the last look where nothing is decided; None before the
+    first one), with the interval at this pair's own level: for sentences. It excludes zero exactly where the verdict is
+    better or worse. The own level is alpha x share of the look x p / `p_adjusted`: what the pair could spend where the
+    step-down stood.
+
+    `p_adjusted` is valid over all pairs and all looks together, below alpha exactly where a difference was shown.
+    `p_sign_flip` is the joint sign-flip test's over all pairs and all studies (NaN below six studies), not adjusted
+    for looks: it stands beside and decides nothing. `negligible`: better or worse beyond doubt, but by less than the
+    region of practical equivalence. `equivalence_low` and `equivalence_high` bound the interval of the two one-sided
+    tests at `equivalence_confidence`, over the studies of `judged`; `equivalence` is the region's half-width.
+    `first_step_tests` is how many tests the first step of the step-down counts, `first_step_alpha` the level of each
+    then, at the last look.
     """
 
     a: str
     b: str
     effect: Effect
-    p_holm: float
+    judged: Effect | None
+    p_adjusted: float
+    p_sign_flip: float
     verdict: Verdict
     negligible: bool
     equivalence_low: float
     equivalence_high: float
+    equivalence_confidence: float
+    equivalence: float | None
+    alpha: float
+    first_step_tests: float
     first_step_alpha: float
-    min_detectable_holm: float
+    note: str
 
     @property
-    def seeds_needed(self) -> int | None:
-        """Seeds that would find a difference of the observed size at Holm's strictest level: for planning."""
-        if not (self.effect.sd > 0 and 0 < self.first_step_alpha < 1):
+    def smallest_found(self) -> float:
+        """The smallest difference that as many studies with this sd find with 80 % power, at the first step's level."""
+        if self.judged is None or not 0 < self.first_step_alpha < 1:
+            return math.nan
+        return smallest_found(self.judged.n, self.judged.sd, alpha=self.first_step_alpha)
+
+    @property
+    def studies_for_difference(self) -> StudiesNeeded | None:
+        """The looks that would find a difference of the observed size, at the first step's level: for planning."""
+        if not (self.effect.sd > 0 and self.first_step_tests >= 1):
             return None
-        return seeds_needed(self.effect.mean, self.effect.sd, alpha=self.first_step_alpha)
+        effect = self.effect
+        return studies_for_difference(effect.mean, effect.sd, effect.n, tests=self.first_step_tests, alpha=self.alpha)
 
     @property
-    def note(self) -> str:
-        """Why a verdict is not the t test's, or empty."""
-        if self.effect.n == 0:
-            return "no common seed"
-        if self.effect.n == 1:
-            return "one seed"
-        if self.effect.identical:
-            return "identical on every seed"
-        return "constant difference: exact sign-flip test" if self.effect.constant else ""
+    def studies_for_equivalence(self) -> StudiesNeeded | None:
+        """The looks that would show equivalence if the difference were zero; None where no region is given."""
+        if self.equivalence is None or not self.effect.sd > 0:
+            return None
+        return studies_for_equivalence(self.equivalence, self.effect.sd, self.effect.n, alpha=self.alpha)
+
+    @property
+    def interval_name(self) -> str:
+        """What a sentence has to call the interval of `judged`."""
+        if self.judged is None:
+            return self.effect.interval_name
+        return f"{100 * self.judged.confidence:.4g} % interval at this pair's own level"
+
+    @property
+    def equivalence_interval_name(self) -> str:
+        """What a sentence has to call the interval of the two one-sided tests."""
+        return f"{100 * self.equivalence_confidence:.4g} % interval"
 
     def reversed(self) -> PairVerdict:
         """The same comparison, said of `b`."""
@@ -89,6 +109,7 @@ class PairVerdict:
             a=self.b,
             b=self.a,
             effect=self.effect.reversed(),
+            judged=None if self.judged is None else self.judged.reversed(),
             verdict=_REVERSED.get(self.verdict, self.verdict),
             equivalence_low=0.0 - self.equivalence_high,
             equivalence_high=0.0 - self.equivalence_low,
@@ -97,43 +118,62 @@ class PairVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A recipe's mean over its own seeds (0 seeds: a constant).
+    """A recipe's mean over its own studies (0 studies: a constant).
 
-    Where seeds are missing, the order of these means can contradict the verdict on a pair, which rests on the
-    seeds that both have; `Comparison.incomplete` says so.
+    Where studies are missing, the order of these means can contradict the verdict on a pair, which rests on the
+    studies that both have; `Comparison.incomplete` says so.
     """
 
     recipe: str
     mean: float
-    seeds: int
+    studies: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """All pairs of recipes on one metric and task, and what follows for their ranking.
 
-    `ranking`: recipes with a score, best mean first (equal means by name); `missing`: those without any.
-    `winner`: the recipe that is better than every other one, or None. `top_group`: the winner alone, or the
-    best mean and every recipe not shown to be worse than it; its members may differ from each other.
-    `tie_groups`: the largest sets in which no pair was shown to differ, a compact letter display: two recipes
-    differ exactly where they share no group. `tests`: pairs that Holm corrected for.
+    `ranking`: recipes with a score that were not dropped, best mean first (equal means by name); `dropped`: those that
+    were; `missing`: those without any score. `winner`: the recipe that is better than every other one that was not
+    dropped, or None. `top_group`, the leading group: the winner alone, or the best mean and every recipe not shown to
+    be worse than it; its members may differ from each other. In a family of leaders: those still in the lead.
+    `tie_groups`: the largest sets in which no pair was shown to differ, a compact letter display: two recipes differ
+    exactly where they share no group. In a family of leaders the others have no group: their pairs are untested.
+
+    `studies` are complete, `look` of them were tested last (None: no look yet), `tests` pairs were tested then.
     """
 
     pairs: tuple[PairVerdict, ...]
     ranking: tuple[Standing, ...]
+    dropped: tuple[Standing, ...]
     missing: tuple[str, ...]
     winner: str | None
     top_group: tuple[str, ...]
     tie_groups: tuple[tuple[str, ...], ...]
+    studies: int
+    look: int | None
+    next_look: int | None
     tests: int
+    family: FamilyName
+    reference: str | None
     alpha: float
     equivalence: float | None
     higher_is_better: bool
 
     @property
+    def ranked(self) -> bool:
+        """False below four studies: means have an order then, recipes have none."""
+        return self.look is not None or self.studies >= LEAST_RANKED
+
+    @property
+    def between_looks(self) -> bool:
+        """True where the verdicts are those of fewer studies than there are."""
+        return self.look is not None and self.look < self.studies
+
+    @property
     def incomplete(self) -> bool:
-        """True where any pair lacks a seed or a verdict."""
-        return any(pair.effect.incomplete or pair.verdict == "undecided" for pair in self.pairs)
+        """True where any pair lacks a study or any recipe all scores."""
+        return bool(self.missing) or any(pair.effect.incomplete for pair in self.pairs)
 
     @property
     def letters(self) -> dict[str, str]:
@@ -167,164 +207,175 @@ class Comparison:
         raise KeyError(f"no pair of {a!r} and {b!r}")
 
 
-def holm(p_values: npt.ArrayLike) -> FloatArray:
-    """Holm's step-down adjusted p values (n,), in the given order (Holm 1979); NaNs stay and do not count.
-
-    >>> [round(float(p), 3) for p in holm([0.01, 0.04, float("nan"), 0.03])]
-    [0.03, 0.06, nan, 0.06]
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    if p.ndim != 1:
-        raise ValueError(f"p_values: shape {p.shape} must have one axis")
-    if np.any((p < 0) | (p > 1)):
-        raise ValueError(f"p_values: {p[(p < 0) | (p > 1)][0]} is outside [0, 1]")
-    adjusted = np.full(p.shape, math.nan)
-    present = np.flatnonzero(~np.isnan(p))
-    order = present[np.argsort(p[present], kind="stable")]
-    stepped = np.maximum.accumulate(p[order] * np.arange(order.size, 0, -1))
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
-
-
 def compare_all(
     scores: Mapping[str, Scores],
     *,
     higher_is_better: bool = True,
     equivalence: float | None = None,
     alpha: float = 0.05,
+    bounds: tuple[float, float] | None = None,
+    studies: int | None = None,
+    dropped: Mapping[str, int] | None = None,
+    family: FamilyName = "all pairs",
+    reference: str | None = None,
+    sequential: bool = True,
 ) -> Comparison:
-    """Compares every two recipes on one metric and task; `scores` maps recipe to seed to score.
+    """Compares every two recipes on one metric and task; `scores` maps recipe to study (1, 2, ...) to score.
 
-    A pair is aligned on the seeds that both recipes have; the other seeds and NaNs count as `incomplete`.
-    Each recipe given is part of Holm's family, baselines too. Verdict on a pair, the first that holds:
+    Tested are the first 7, 9, 12, ... studies (`looks.schedule`), as far as `studies` are complete: by default those up
+    to which every recipe has an entry, a NaN being the entry of a run that failed. Verdicts are a function of these
+    studies' scores alone, in whatever order they arrived. Between two looks they are those of the earlier one.
+    A pair is aligned on the studies that both recipes have; the others count as `incomplete`.
 
-    - undecided: fewer than two common seeds (two constants have none);
-    - better, worse: Holm-adjusted p < alpha; `negligible` where the 1 - 2 alpha interval also lies within
-      +-equivalence, so that a real but useless difference is called both;
-    - equivalent: that interval lies within +-equivalence (two one-sided tests at alpha, Schuirmann 1987, not
-      adjusted over pairs: each claim of equality stands for itself);
+    `dropped` maps a recipe to the last study that it took part in: its pairs are tested at the looks before, and it is
+    never worse by having been dropped. Each recipe given is part of the family, baselines too. `family` "leaders" tests
+    against the `reference` and within the leading group only (`families.Leaders`). `bounds` are the lowest and highest
+    score that the metric can take. `sequential` False tests once, all there is, at alpha: for what is measured once.
+
+    Verdict on a pair, the first that holds; decided at a look it stays decided:
+
+    - untested: it is not of the family, or one was dropped before the first look;
+    - undecided: fewer than four common studies, or no look yet; without `sequential`, fewer than two;
+    - better, worse: p adjusted over pairs and looks < alpha; `negligible` where equivalence was shown as well, so that
+      a real but useless difference is called both;
+    - equivalent: two one-sided tests (Schuirmann 1987) at what a look may spend of alpha: not adjusted over pairs, each
+      claim of equality stands for itself;
     - indistinguishable: neither a difference nor its absence was shown.
 
-    `equivalence` is the half-width of the region of practical equivalence in the unit of the metric. A winner
-    must be better than every other recipe given, so a recipe without scores leaves no winner.
-    ValueError for infinite scores and for settings out of range.
+    `equivalence` is the half-width of the region of practical equivalence in the unit of the metric. A recipe without
+    scores leaves no winner. ValueError for infinite scores and for settings out of range.
     """
     _check_settings(equivalence, alpha)
-    scores = _checked(scores)
-    names = sorted(scores)
-    tested = [(a, b, _pair_effect(scores[a], scores[b])) for a, b in combinations(names, 2)]
-    adjusted = holm([effect.p for _, _, effect in tested])
-    tests = int(np.count_nonzero(~np.isnan(adjusted)))
-    pairs = tuple(
-        _pair_verdict(a, b, effect, float(p), tests, higher_is_better, equivalence, alpha)
-        for (a, b, effect), p in zip(tested, adjusted, strict=True)
+    table = Table(
+        scores=checked(scores, dropped or (), from_one=sequential), dropped=dict(dropped or {}), bounds=bounds
     )
-    standings = [_standing(name, scores[name]) for name in names]
-    ranking = sorted(
-        (standing for standing in standings if not math.isnan(standing.mean)),
-        key=lambda standing: (-standing.mean if higher_is_better else standing.mean, standing.recipe),
-    )
-    ranked = [standing.recipe for standing in ranking]
-    beaten = {(p.a, p.b) if p.verdict == "better" else (p.b, p.a) for p in pairs if p.verdict in _REVERSED}
-    winner = next((a for a in ranked if len(names) > 1 and all((a, b) in beaten for b in names if b != a)), None)
+    if reference is not None and reference not in scores:
+        raise ValueError(f"reference: unknown recipe {reference!r}; there are {', '.join(sorted(scores))}")
+    every = sorted(scores)
+    names = [name for name in every if not math.isnan(table.mean(name)[0])]
+    pairs = list(combinations(names, 2))
+    complete = (table.complete() if sequential else _last(table)) if studies is None else studies
+    looks = looks_until(complete) if sequential else (Look(complete, 1.0),)
+    members: Family = AllPairs(len(names)) if family == "all pairs" else Leaders(pairs, names, alpha, reference)
+    tests = table.tests(pairs, looks, LEAST_RANKED if sequential else 2, equivalence)
+    judged = judge(
+        looks, pairs, tests, members, lambda number: table.active(looks[number]),
+        alpha=alpha, higher_is_better=higher_is_better,
+    )  # fmt: skip
+    flips = joint_sign_flip(table.differences(pairs))
+    said = _Saying(table=table, looks=looks, studies=complete, family=members, alpha=alpha, region=equivalence,
+                   higher_is_better=higher_is_better)  # fmt: skip
+    found = {pair: said.verdict(pair, one, float(p)) for pair, one, p in zip(pairs, judged, flips, strict=True)}
+    verdicts = [found.get(pair) or said.verdict(pair, UNTESTED, math.nan) for pair in combinations(every, 2)]
+    standings = _standings(table, names, higher_is_better)
+    ranked = [one.recipe for one in standings if one.recipe not in table.dropped]
+    beaten = {(p.a, p.b) if p.verdict == "better" else (p.b, p.a) for p in verdicts if p.verdict in _REVERSED}
+    missing = tuple(name for name in every if name not in names)
+    rivals = [*ranked, *missing]
+    winner = next((a for a in ranked if len(rivals) > 1 and all((a, b) in beaten for b in rivals if b != a)), None)
+    top = tuple(b for b in ranked if members.leads(b) and (ranked[0], b) not in beaten)
+    top = (winner,) if winner else top
     return Comparison(
-        pairs=pairs,
-        ranking=tuple(ranking),
-        missing=tuple(standing.recipe for standing in standings if math.isnan(standing.mean)),
+        pairs=tuple(verdicts),
+        ranking=tuple(one for one in standings if one.recipe in ranked),
+        dropped=tuple(one for one in standings if one.recipe not in ranked),
+        missing=missing,
         winner=winner,
-        top_group=(winner,) if winner else tuple(b for b in ranked if (ranked[0], b) not in beaten),
-        tie_groups=tie_groups(ranked, beaten),
-        tests=tests,
+        top_group=top,
+        tie_groups=tie_groups(ranked if family == "all pairs" else top, beaten),
+        studies=complete,
+        look=looks[-1].studies if looks else None,
+        next_look=next_look(complete) if sequential else None,
+        tests=int(np.count_nonzero(~np.isnan(tests.difference[-1]))) if looks else 0,
+        family=family,
+        reference=reference,
         alpha=alpha,
         equivalence=equivalence,
         higher_is_better=higher_is_better,
     )
 
 
-def tie_groups(names: Sequence[str], different: Collection[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
-    """The largest sets of `names` without a pair that is `different`, in the order of `names`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Saying:
+    """What turns judgements into verdicts."""
 
-    These are the groups of a compact letter display (Piepho 2004, doi:10.1198/1061860043515): the maximal
-    cliques of the graph of ties, found by Bron and Kerbosch's algorithm (1973, doi:10.1145/362342.362367).
+    table: Table
+    looks: Sequence[Look]
+    studies: int
+    family: Family
+    alpha: float
+    region: float | None
+    higher_is_better: bool
 
-    >>> tie_groups(["x", "y", "z"], {("x", "z")})
-    (('x', 'y'), ('y', 'z'))
-    """
-    position = {name: index for index, name in enumerate(names)}
-    apart = {frozenset(pair) for pair in different}
-    ties = {a: {b for b in names if b != a and frozenset((a, b)) not in apart} for a in names}
-    ordered = sorted(sorted(position[name] for name in group) for group in _cliques(set(), set(names), set(), ties))
-    return tuple(tuple(names[index] for index in group) for group in ordered)
+    def verdict(self, pair: Pair, found: Judgement, flip: float) -> PairVerdict:
+        if found.kind == "open" and not self.family.tests(pair):
+            found = UNTESTED  # its loser left the lead by another pair
+        effect, judged, name = self.table.effect(pair), None, self._verdict(pair, found)
+        low = high = math.nan
+        if found.support is not None:
+            judged = self.table.effect(pair, self.looks[found.support].studies, 1 - found.level)
+            low, high = t_interval(judged.mean, judged.sd, judged.n, 1 - 2 * found.equivalence_level)
+            if name in _REVERSED:
+                name = "better" if (judged.mean > 0) == self.higher_is_better else "worse"
+        tests = self.family.first_step(pair)
+        return PairVerdict(
+            a=pair[0],
+            b=pair[1],
+            effect=effect,
+            judged=judged,
+            p_adjusted=found.adjusted,
+            p_sign_flip=flip,
+            verdict=name,
+            negligible=found.negligible,
+            equivalence_low=low,
+            equivalence_high=high,
+            equivalence_confidence=1 - 2 * found.equivalence_level,
+            equivalence=self.region,
+            alpha=self.alpha,
+            first_step_tests=tests,
+            first_step_alpha=self.alpha * self.looks[-1].share / tests if self.looks and tests else math.nan,
+            note=self._note(pair, name, effect),
+        )
 
+    def _verdict(self, pair: Pair, found: Judgement) -> Verdict:
+        if found.kind == "untested":
+            tested = self.family.tests(pair) and not self._dropped(pair)
+            return "undecided" if tested else "untested"
+        verdicts: Mapping[str, Verdict] = {
+            "different": "better", "equivalent": "equivalent", "open": "indistinguishable",
+        }  # fmt: skip
+        return verdicts[found.kind]
 
-def _cliques(
-    chosen: set[str], candidates: set[str], excluded: set[str], ties: Mapping[str, set[str]]
-) -> Iterator[set[str]]:
-    """Every maximal clique that holds `chosen`, more only from `candidates`, and no member of `excluded`."""
-    if not candidates and not excluded:
-        if chosen:
-            yield chosen
-        return
-    pivot = max(candidates | excluded, key=lambda name: len(ties[name] & candidates))
-    for name in candidates - ties[pivot]:  # a clique without the pivot holds one that does not tie with it
-        yield from _cliques(chosen | {name}, candidates & ties[name], excluded & ties[name], ties)
-        candidates = candidates - {name}
-        excluded = excluded | {name}
+    def _dropped(self, pair: Pair) -> list[str]:
+        return [name for name in pair if name in self.table.dropped]
 
-
-def _pair_effect(first: Scores, second: Scores) -> Effect:
-    seeds = sorted({seed for scores in (first, second) if not isinstance(scores, Constant) for seed in scores})
-    if not seeds and isinstance(first, Constant) and isinstance(second, Constant):
-        # Two numbers: their difference is a fact, but there is nothing to test it by
-        return replace(paired_effect([], []), mean=first.value - second.value)
-    return paired_effect(_aligned(first, seeds), _aligned(second, seeds))
-
-
-def _aligned(scores: Scores, seeds: Iterable[int]) -> list[float]:
-    if isinstance(scores, Constant):
-        return [scores.value for _ in seeds]
-    return [scores.get(seed, math.nan) for seed in seeds]
-
-
-def _pair_verdict(
-    a: str,
-    b: str,
-    effect: Effect,
-    p_holm: float,
-    tests: int,
-    higher_is_better: bool,
-    equivalence: float | None,
-    alpha: float,
-) -> PairVerdict:
-    low, high = t_interval(effect.mean, effect.sd, effect.n, 1 - 2 * alpha)
-    inside = equivalence is not None and -equivalence <= low and high <= equivalence
-    verdict: Verdict
-    if effect.n < 2:
-        verdict = "undecided"
-    elif p_holm < alpha:
-        verdict = "better" if (effect.mean > 0) == higher_is_better else "worse"
-    else:
-        verdict = "equivalent" if inside else "indistinguishable"
-    first_step = alpha / tests if tests else math.nan
-    return PairVerdict(
-        a=a,
-        b=b,
-        effect=effect,
-        p_holm=p_holm,
-        verdict=verdict,
-        negligible=inside and verdict in _REVERSED,
-        equivalence_low=low,
-        equivalence_high=high,
-        first_step_alpha=first_step,
-        min_detectable_holm=minimum_detectable_effect(effect.n, effect.sd, alpha=first_step) if tests else math.nan,
-    )
+    def _note(self, pair: Pair, verdict: Verdict, effect: Effect) -> str:
+        """Why a verdict is not the t test's, or empty."""
+        if verdict in ("untested", "indistinguishable") and (gone := self._dropped(pair)):
+            words = [f"{name} was dropped after study {self.table.dropped[name]}" for name in gone]
+            return " and ".join(words) + (", not tested" if verdict == "untested" else "")
+        if verdict == "untested":
+            return "outside the leading group, not tested"
+        if effect.n == 0:
+            return "no common study"
+        if verdict == "undecided" and not self.looks and self.studies >= LEAST_RANKED:
+            return f"the first look is at {FIRST_LOOK} studies"
+        if verdict == "undecided":
+            return "fewer than four studies"
+        if effect.identical:
+            return "identical in every study"
+        return "constant difference: exact sign-flip test" if effect.constant else ""
 
 
-def _standing(recipe: str, scores: Scores) -> Standing:
-    if isinstance(scores, Constant):
-        return Standing(recipe=recipe, mean=scores.value, seeds=0)
-    values = [value for value in scores.values() if not math.isnan(value)]
-    return Standing(recipe=recipe, mean=math.fsum(values) / len(values) if values else math.nan, seeds=len(values))
+def _standings(table: Table, names: Sequence[str], higher_is_better: bool) -> list[Standing]:
+    """Best mean first; equal means by name."""
+    means = {name: table.mean(name) for name in names}
+    order = sorted(names, key=lambda name: (-means[name][0] if higher_is_better else means[name][0], name))
+    return [Standing(recipe=name, mean=means[name][0], studies=means[name][1]) for name in order]
+
+
+def _last(table: Table) -> int:
+    return max((index for name in table.scores for index in table.values(name)), default=0)
 
 
 def _check_settings(equivalence: float | None, alpha: float) -> None:
@@ -332,24 +383,3 @@ def _check_settings(equivalence: float | None, alpha: float) -> None:
         raise ValueError(f"alpha: {alpha} must lie between 0 and 0.5")
     if equivalence is not None and not 0 < equivalence <= LARGEST_SCORE:
         raise ValueError(f"equivalence: {equivalence} must be positive and finite, or None")
-
-
-def _checked(scores: Mapping[str, Scores]) -> dict[str, Scores]:
-    if not scores:
-        raise ValueError("scores: empty; at least one recipe is needed")
-    return {
-        recipe: Constant(value=_score(f"scores[{recipe!r}]", values.value))
-        if isinstance(values, Constant)
-        else {seed: _score(f"scores[{recipe!r}][{seed}]", value) for seed, value in values.items()}
-        for recipe, values in scores.items()
-    }
-
-
-def _score(place: str, value: float) -> float:
-    try:
-        score = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{place}: {value!r} must be a number, or NaN where it is missing") from None
-    if abs(score) > LARGEST_SCORE:
-        raise ValueError(f"{place}: {value} must be finite (at most {LARGEST_SCORE:g}), or NaN where it is missing")
-    return score

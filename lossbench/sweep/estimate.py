@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from lossbench.executors.processes import SerialExecutor
@@ -21,16 +22,19 @@ TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5}  # how many times as long an im
 
 MAX_PAIRS = 5_000_000  # of the statistics, which take a sample of more
 
-Kind = tuple[Task, bool]  # whether it is a final run, which scores test too
+Kind = tuple[Task, str]  # "trials", which see validation only, "finals", or "longer" ones
+KIND_OF = {"trial": "trials", "candidate": "trials", "longer": "longer"}  # by role; all else is final
 
 
-class _Survey(Sweep):
+class _Looking(Sweep):
     """A sweep that only looks: what is planned and stored, as far as studies can be replayed."""
 
     def __init__(self, plan: Plan, store: Store) -> None:
         super().__init__(plan, store, SerialExecutor(), self)
         self.found: list[tuple[Job, float | None]] = []
         self.need_all()
+
+    total = 0
 
     def start(self, total: int, workers: int) -> None: ...
 
@@ -42,47 +46,56 @@ class _Survey(Sweep):
     def _write_plan(self) -> None: ...
 
 
-def stored(plan: Plan, store: Store) -> list[tuple[Job, float | None]]:
-    """The planned runs that are there and the seconds that each took; nothing is run or written."""
-    return _Survey(plan, store).found
+@dataclass(frozen=True)
+class Survey:
+    """What is planned and what of it is stored.
 
-
-def seconds_left(plan: Plan, found: Sequence[tuple[Job, float | None]]) -> float:
-    """Seconds of work for one worker: of each kind of run the mean of those stored, else from its images.
-
-    Args:
-        found: as `stored` gives it.
+    Attributes:
+        found: the planned runs that are there and the seconds that each took.
+        planned: how many runs of each kind are planned by now.
     """
-    missing = planned(plan)
-    missing.subtract(_kind(job) for job, _ in found)
-    seconds = _mean_seconds(found)
+
+    found: Sequence[tuple[Job, float | None]]
+    planned: Counter[Kind]
+
+
+def survey(plan: Plan, store: Store) -> Survey:
+    """Look through the store; nothing is run or written."""
+    looked = _Looking(plan, store)
+    planned = Counter[Kind]()
+    for task, race in looked.races.items():
+        for number in range(1, race.until + 1):
+            counts = plan.run_counts(task, number, race.recipes_of(number))
+            planned.update({(task, kind): count for kind, count in counts._asdict().items()})
+    return Survey(looked.found, planned)
+
+
+def seconds_left(plan: Plan, looked: Survey) -> float:
+    """Seconds of work for one worker: of each kind of run the mean of those stored, else from its images."""
+    missing = looked.planned.copy()
+    missing.subtract(_kind(job) for job, _ in looked.found)
+    seconds = _mean_seconds(looked.found)
     return sum(max(0, count) * seconds.get(kind, guess(plan, kind)) for kind, count in missing.items())
-
-
-def planned(plan: Plan) -> Counter[Kind]:
-    """How many runs of each kind the whole experiment has."""
-    kinds = Counter[Kind]()
-    for task in plan.experiment.tasks:
-        kinds[task, False], kinds[task, True] = plan.run_counts(task)
-    return kinds
 
 
 def guess(plan: Plan, kind: Kind) -> float:
     """Seconds of one run before any was made."""
-    task, final = kind
+    task, role = kind
+    training = plan.experiment.training
     slower = TIMES_CONVNET.get(plan.experiment.backbone, 1.0)
-    pixels, sizes = plan.pixels[task], plan.scored[task]
-    epochs = plan.experiment.training.epochs
+    pixels, (val, test) = plan.pixels[task], plan.scored[task]
+    epochs = training.epochs * (2 if role == "longer" else 1)
+    looks = epochs
     image_s = (IMAGE_S + PIXEL_S * pixels) * slower
-    scored = sizes if final else sizes[:1]
-    forward = epochs * image_s * (plan.train_sizes[task] + EMBEDDING * sum(scored))
-    ranking = (epochs + RANKINGS) * RANK_S * sum(size**2 for size in scored)
-    statistics = PAIR_S * sum(min(size**2 / 2, MAX_PAIRS) for size in scored)
+    scored = 0 if role == "trials" else test
+    forward = image_s * (epochs * plan.train_sizes[task] + EMBEDDING * (looks * val + scored))
+    ranking = RANK_S * (looks * val**2 + RANKINGS * scored**2)
+    statistics = PAIR_S * min(scored**2 / 2, MAX_PAIRS)
     return RUN_S + forward + ranking + statistics
 
 
 def _kind(job: Job) -> Kind:
-    return job.spec.task, job.spec.final
+    return job.spec.task, KIND_OF.get(job.role, "finals")
 
 
 def _mean_seconds(found: Sequence[tuple[Job, float | None]]) -> Mapping[Kind, float]:

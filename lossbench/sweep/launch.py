@@ -14,9 +14,10 @@ from lossbench.executors.processes import ProcessExecutor, SerialExecutor, Worke
 from lossbench.executors.threads import available_cores
 from lossbench.plugins import registry
 from lossbench.run.clock import TimeLimitError
-from lossbench.specification.parsing import read_experiment
+from lossbench.specification import shipped
+from lossbench.specification.parsing import blamed, read_experiment
 from lossbench.specification.plan import Plan, make_plan
-from lossbench.specification.spec import Experiment, SpecError, nearest
+from lossbench.specification.spec import Experiment, SpecError, Task, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import estimate, ranks
 from lossbench.sweep.driver import Note, driving
@@ -24,9 +25,10 @@ from lossbench.sweep.probe import run_probe, run_scaling
 from lossbench.sweep.progress import Board, duration
 from lossbench.sweep.replay import TOLERANCE, Replay, spec_of, stored_run
 from lossbench.sweep.replay import replay as replay_run
-from lossbench.sweep.sweep import Sweep, planned_before, planned_runs, stale_reasons
+from lossbench.sweep.sweep import Sweep, planned_before, stale_reasons
 
 PRELOAD = ("lossbench.run.execution",)  # what a worker imports before its first run
+FEW_STEPS = 100  # of a run, below which a dry run warns
 CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin
 GRACE_S = 60.0  # a run may take this much longer than its limit, to load its data, before its worker is killed
 
@@ -38,23 +40,20 @@ def prepare(file: Path, overrides: Sequence[str], plugin_files: Sequence[Path]) 
         SpecError: every mistake in it.
     """
     path = find_experiment(file)
-    return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
+    try:
+        return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
+    except SpecError as error:
+        raise SpecError(blamed(error.mistakes, path, overrides)) from error
 
 
 def find_experiment(file: Path) -> Path:
     """The file itself, or the experiment of that name that ships with lossbench."""
     if file.exists() or file.suffix or len(file.parts) > 1:
         return file
-    shipped = {path.stem: path for folder in _shipped_folders() for path in sorted(folder.glob("*.toml"))}
-    if file.name not in shipped:
-        raise SpecError([f"{file}: no such file or shipped experiment{nearest(file.name, shipped)}"])
-    return shipped[file.name]
-
-
-def _shipped_folders() -> list[Path]:
-    """Inside an installed package, and beside the package in a checkout."""
-    package = Path(__file__).parents[1]
-    return [folder for folder in (package / "experiments", package.parent / "experiments") if folder.is_dir()]
+    known = shipped.experiments()
+    if file.name not in known:
+        raise SpecError([f"{file}: no such file or shipped experiment{nearest(file.name, known)}"])
+    return known[file.name]
 
 
 def run(
@@ -209,24 +208,48 @@ def check_writable(*folders: Path) -> None:
 
 def describe(plan: Plan, store: Store, workers: int | None) -> str:
     """What a run would do and about how long it would take. Nothing is run or written."""
-    experiment = plan.experiment
+    experiment, budget = plan.experiment, plan.experiment.budget
     count = worker_count(experiment, workers) or 1
     lines = [f"{experiment.name}: {experiment.question}".rstrip(": ")]
     for task in experiment.tasks:
-        folds = f", final runs on {task.folds} folds" if task.folds else ""
-        lines.append(f"  task {task.key}: {plan.train_sizes[task]} training images{folds}")
+        lines += _described(plan, task)
     for recipe in plan.recipes:
         searched = ", ".join(recipe.searched) or "nothing"
-        trials = experiment.budget.trials if recipe.searched else 1
-        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} trials")
-    found = estimate.stored(plan, store)
-    left_s = estimate.seconds_left(plan, found)
-    lines.append(f"  {experiment.budget.seeds} final seeds, with default and with tuned parameters")
-    lines.append(f"{planned_runs(plan)} planned runs, {len(found)} of them done")
+        trials = budget.trials if recipe.searched else 1
+        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} trials a study")
+    looked = estimate.survey(plan, store)
+    left_s = estimate.seconds_left(plan, looked)
+    studies = budget.studies
+    several = f"{studies.least} to {studies.most}" if studies.least < studies.most else f"{studies.least}"
+    lines.append(
+        f"  {several} studies; of each recipe in a study {budget.candidates} trials and the default again with "
+        f"{budget.candidate_seeds} fresh seeds, then {budget.seeds} final runs"
+    )
+    lines.append(f"{looked.planned.total()} planned runs, {len(looked.found)} of them done")
     lines.append(f"about {duration(left_s / count)} on {count} worker{'s' if count > 1 else ''}")
-    if stale := stale_reasons(plan, store, planned_before(plan, store), [job for job, _ in found]):
+    if stale := stale_reasons(plan, store, planned_before(plan, store), [job for job, _ in looked.found]):
         lines.append(f"{len(stale)} stored runs would be repeated")
     return "\n".join(lines)
+
+
+def _described(plan: Plan, task: Task) -> list[str]:
+    """What a dry run says of a task's data and of how long it trains."""
+    training = plan.experiment.training
+    per_epoch = plan.train_sizes[task] // training.batch_size
+    steps = per_epoch * training.epochs
+    val, test = plan.scored[task]
+    dealt = "dealt anew by every study" if task in plan.deals else "the same in every study"
+    folds = f"; a study is one of {plan.folds[task]} folds" if task in plan.folds else ""
+    lines = [
+        f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test images; training and "
+        f"validation are {dealt}{folds}; {steps} steps a run"
+    ]
+    if steps < FEW_STEPS:
+        lines.append(
+            f"  warning: {steps} steps hardly train a network; --set training.epochs={-(-FEW_STEPS // per_epoch)} "
+            f"makes {FEW_STEPS}"
+        )
+    return lines
 
 
 def worker_count(experiment: Experiment, asked: int | None) -> int:

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from lossbench.specification.plan import TUNING_SEED, Plan
+from lossbench.specification.plan import Plan
 from lossbench.specification.spec import SCHEMA, RunSpec, Task, Term, canonical
 from lossbench.store import Store
 
-VERSION = 3  # of the way in which the probe measures
+VERSION = 4  # of the way in which the probe measures
+
+
+PROBE_SEED = 0  # of batches and initial weights
 
 
 def probe_specs(plan: Plan, store: Store, task: Task) -> dict[str, RunSpec]:
-    """A run of each recipe at the values that its final runs use; recipes without final runs are left out."""
+    """A run of each recipe at the values of its median study; recipes without final runs are left out."""
     rows = store.read_plan(plan.experiment.name)["rows"]
     place = (task.dataset, task.key.removeprefix(f"{task.dataset}/"))
-    chosen = {
-        row["recipe"]: row["params"]
-        for row in rows
-        if row["role"] == "final" and (row["dataset"], row["protocol"]) == place
-    }
+    finals: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["role"] == "final" and (row["dataset"], row["protocol"]) == place:
+            finals.setdefault(row["recipe"], []).append(row)
     return {
         recipe.name: plan.run_spec(
             task,
             recipe,
-            {**recipe.defaults, **chosen[recipe.name]},  # an older plan may not know every parameter
-            seed=TUNING_SEED,
+            {**recipe.defaults, **_median(store, finals[recipe.name])},  # an older plan may not know every parameter
+            seed=PROBE_SEED,
             final=False,
         )
         for recipe in plan.recipes
-        if recipe.name in chosen
+        if recipe.name in finals
     }
+
+
+def _median(store: Store, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The parameters of the study whose first final run has the median score on validation, the lower of two."""
+    scored = []
+    for row in rows:
+        score = ((store.read(row["run_id"]) or {}).get("metrics", {}).get("val", {})).get("sphere.map_at_r")
+        if row["seed"] == 1:
+            scored.append((math.inf if score is None else -score, row["study"], row["params"]))
+    scored.sort(key=lambda entry: entry[:2], reverse=True)
+    return dict(scored[(len(scored) - 1) // 2][2])
 
 
 def run_probe(plan: Plan, store: Store, executor: Executor, *, again: bool = False) -> list[str]:

@@ -87,7 +87,7 @@ class Board:
     def _show(self) -> None:
         left = "" if self.left_s is None else f"about {duration(self.left_s)} left"
         if self._live:
-            self._bar.update(self._bar_task, completed=self.done, left=left)
+            self._bar.update(self._bar_task, completed=self.done, total=self.total, left=left)
             self._live.update(Group(self._bar, self._best_table()))
             return
         now = time.monotonic()

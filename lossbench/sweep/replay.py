@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lossbench import datasets
-from lossbench.plugins import registry
-from lossbench.plugins.registry import PluginError
+from lossbench.plugins import PluginError, registry
 from lossbench.specification.plan import provenance_of
 from lossbench.specification.spec import Provenance, RunSpec, from_json, nearest
 from lossbench.store import Store, StoreError

@@ -21,63 +21,95 @@ def status(root: Path) -> list[str]:
     Raises:
         StoreError: the folder holds no experiment.
     """
+    found = look(root)
+    return [*(line for each in found["experiments"] for line in _lines(each)), _driver_line(found["driver"])]
+
+
+def look(root: Path) -> dict[str, Any]:
+    """The same as plain values: `experiments`, and `driver` or None.
+
+    Raises:
+        StoreError: the folder holds no experiment.
+    """
     store = Store(root)
     names = sorted(path.stem for path in (root / "experiments").glob("*.json"))
     if not names:
         raise StoreError(f"{root}: no experiment was run here")
-    lines = [line for name in names for line in _experiment(store, name)]
-    return [*lines, _driver(root)]
+    return {"experiments": [_experiment(store, name) for name in names], "driver": _driver(root)}
 
 
-def _experiment(store: Store, name: str) -> list[str]:
+def _experiment(store: Store, name: str) -> dict[str, Any]:
     plan = store.read_plan(name)
     rows: list[Mapping[str, Any]] = plan["rows"]
     found = [(row, record) for row in rows if (record := store.read(row["run_id"]))]
-    states = Counter(record["status"] for _, record in found)
-    odd = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "ok")
-    line = f"{name}: {len(found)} of {plan['planned_runs']} runs done" + (f" ({odd})" if odd else "")
-    if found:
-        newest = max(_written(store, row["run_id"]) for row, _ in found)
-        line += f"; last result {duration(max(0.0, time.time() - newest))} ago"  # a file's time is the wall's
-    return [line, *_best(found)]
+    newest = max((_written(store, row["run_id"]) for row, _ in found), default=None)
+    return {
+        "name": name,
+        "done": len(found),
+        "planned": plan["planned_runs"],
+        "states": dict(sorted(Counter(record["status"] for _, record in found).items())),
+        "last_result_s_ago": None if newest is None else max(0.0, time.time() - newest),  # a file's time is the wall's
+        "best": _best(found),
+    }
 
 
 def _written(store: Store, run_id: str) -> float:
     return (store.folder(run_id) / "result.json").stat().st_mtime
 
 
-def _best(found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
-    """The highest validation score of each study so far."""
+def _best(found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The highest validation MAP@R of each recipe's trials so far."""
     best: dict[tuple[str, str], float] = {}
     trials: Counter[tuple[str, str]] = Counter()
     for row, record in found:
         if row["role"] != "trial":
             continue
-        study = (f"{row['dataset']}/{row['protocol']}", row["recipe"])
-        trials[study] += 1
+        search = (f"{row['dataset']}/{row['protocol']}", row["recipe"])
+        trials[search] += 1
         score = record.get("metrics", {}).get("val", {}).get("sphere.map_at_r")
         if score is not None:
-            best[study] = max(score, best.get(study, score))
-    if not best:
-        return []
-    widths = [max(len(study[place]) for study in best) for place in (0, 1)]
-    lines = [
-        f"  {task:<{widths[0]}}  {recipe:<{widths[1]}}  {score:.3f}  {trials[task, recipe]} trials"
+            best[search] = max(score, best.get(search, score))
+    return [
+        {"task": task, "recipe": recipe, "val_map_at_r": score, "trials": trials[task, recipe]}
         for (task, recipe), score in sorted(best.items())
     ]
-    return ["  best validation MAP@R so far:", *lines]
 
 
-def _driver(root: Path) -> str:
+def _driver(root: Path) -> dict[str, Any] | None:
+    """Who writes into the folder, and how many of its workers are alive, where they are of this machine."""
     note = driver.current(root)
     if note is None:
-        return "no process is writing here now"
-    who = f"process {note.get('pid', '?')} on {note.get('host', '?')} works on {note.get('experiment', '?')}"
+        return None
+    found = {name: note.get(name) for name in ("pid", "host", "experiment")}
     workers = note.get("workers", [])
-    if note.get("host") != socket.gethostname() or not workers:
-        return who
-    alive = sum(_alive(pid) for pid in workers)
-    return f"{who} with {alive} worker process{'es' if alive != 1 else ''} alive"
+    known = note.get("host") == socket.gethostname() and workers
+    return {**found, "workers_alive": sum(map(_alive, workers)) if known else None}
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    odd = ", ".join(f"{count} {state}" for state, count in found["states"].items() if state != "ok")
+    line = f"{found['name']}: {found['done']} of {found['planned']} runs done" + (f" ({odd})" if odd else "")
+    if found["last_result_s_ago"] is not None:
+        line += f"; last result {duration(found['last_result_s_ago'])} ago"
+    best = found["best"]
+    if not best:
+        return [line]
+    widths = [max(len(each[name]) for each in best) for name in ("task", "recipe")]
+    rows = [
+        f"  {each['task']:<{widths[0]}}  {each['recipe']:<{widths[1]}}  {each['val_map_at_r']:.3f}  "
+        f"{each['trials']} trials"
+        for each in best
+    ]
+    return [line, "  best validation MAP@R so far:", *rows]
+
+
+def _driver_line(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "no process is writing here now"
+    pid, host, experiment = (found[name] or "?" for name in ("pid", "host", "experiment"))
+    who = f"process {pid} on {host} works on {experiment}"
+    alive = found["workers_alive"]
+    return who if alive is None else f"{who} with {alive} worker process{'es' if alive != 1 else ''} alive"
 
 
 def _alive(pid: int) -> bool:

@@ -1,35 +1,39 @@
-"""An experiment from plan to stored results: asks the studies, feeds the executor, stores what arrives."""
+"""An experiment from plan to stored results: asks the searches, feeds the executor, stores what arrives."""
 
 from __future__ import annotations
 
 import contextlib
 import heapq
 import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from lossbench.executors.processes import WorkerDiedError
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Choice, Float, Range
+from lossbench.plugins import Choice, Float, Plugin, PluginError, Range, registry
 from lossbench.run.clock import TimeLimitError
 from lossbench.specification.fingerprint import code_digest, library_versions
-from lossbench.specification.plan import TUNING_SEED, Plan
+from lossbench.specification.plan import Plan
 from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import SCHEMA, RunSpec, Task, Value, to_json
 from lossbench.store import Store, StoreError
+from lossbench.sweep import stopping
 from lossbench.sweep.registration import register
-from lossbench.sweep.tuning import Study, export, is_export
+from lossbench.sweep.stopping import Race
+from lossbench.sweep.study import Study
+from lossbench.sweep.tuning import Point, Search, chosen, export, is_export
 
 MAX_ATTEMPTS = 3
 AHEAD = 1  # calls queued for each worker beyond the one it runs, so that it never waits for the driver
 FEED_S = 5.0  # how often workers that joined meanwhile are looked for
 PLAN_EVERY_S, PLAN_SHARE = 10.0, 50  # the plan is written while runs go on, in at most a fiftieth of the time
-FINAL_ROLES = ("final", "default")  # runs that score test
+FINAL_ROLES = ("final", "default", "longer")  # runs of recipes that score test
 TRIAL, OTHER = 0, 1  # trials first: everything else waits for nobody
 
 Record = dict[str, Any]
@@ -37,6 +41,8 @@ Record = dict[str, Any]
 
 class Progress(Protocol):
     """Who watches a sweep."""
+
+    total: int  # planned runs, which grow as studies are added
 
     def start(self, total: int, workers: int) -> None:
         """Called once, before the first run, with the number of planned runs."""
@@ -50,12 +56,18 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A planned run and the role it plays: one row of the results table."""
+    """A planned run and the role it plays: one row of the results table.
+
+    Attributes:
+        number: which of the equal runs of its role it is, from 1; 0 for a trial. Its seed follows from it.
+    """
 
     spec: RunSpec
+    study: int
     recipe: str
     role: str
     trial: int | None
+    number: int
     params: dict[str, Value] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
@@ -63,19 +75,20 @@ class Job:
         return {
             "dataset": self.spec.task.dataset,
             "protocol": self.spec.task.key.removeprefix(f"{self.spec.task.dataset}/"),
+            "study": self.study,
             "recipe": self.recipe,
             "role": self.role,
             "trial": self.trial,
-            "seed": self.spec.seed,
+            "seed": self.number,
             "fold": self.spec.fold,
             "run_id": self.spec.run_id,
             "params": self.params,
         }
 
 
-def study_name(task: Task, recipe: Recipe) -> str:
-    """`glyphs/open-set softmax+center`."""
-    return f"{task.key} {recipe.name}"
+def search_name(study: Study, recipe: Recipe) -> str:
+    """`glyphs/open-set, study 2, softmax+center`."""
+    return f"{study.task.key}, study {study.number}, {recipe.name}"
 
 
 class Sweep:
@@ -94,9 +107,10 @@ class Sweep:
         self.plan, self.store, self.executor, self.progress = plan, store, executor, progress
         self.retry_failed, self._beat = retry_failed, beat
         self.jobs: list[Job] = []
-        self.studies: dict[str, Study] = {}
+        self.searches: dict[str, Search] = {}
+        self.races = {task: Race(plan.experiment.budget, plan.recipes) for task in plan.experiment.tasks}
         self._waiting: dict[str, list[Callable[[Record], None]]] = {}
-        self._queue: list[tuple[int, int, RunSpec]] = []
+        self._queue: list[tuple[int, int, int, RunSpec]] = []
         self._flying: dict[Future[Any], RunSpec] = {}
         self._attempts: dict[str, int] = {}
         self._order = itertools.count()
@@ -107,7 +121,7 @@ class Sweep:
     def run(self) -> None:
         """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
         earlier = planned_before(self.plan, self.store)
-        self.progress.start(planned_runs(self.plan), getattr(self.executor, "workers", 1))
+        self.progress.start(self.planned, getattr(self.executor, "workers", 1))
         self.need_all()
         self._report_stale(earlier)
         self._register_claims(earlier)
@@ -125,64 +139,132 @@ class Sweep:
             self._export(database)
 
     def need_all(self) -> None:
-        """Have all planned runs that can be named yet; studies go on as their trials arrive."""
+        """Have all planned runs that can be named yet; studies go on as their results arrive."""
         for task in self.plan.experiment.tasks:
-            for recipe in self.plan.recipes:
-                self._begin_study(task, recipe)
-        for task in self.plan.experiment.tasks:
-            for name, spec in self.plan.baseline_specs(task):
-                self._need([Job(spec=spec, recipe=name, role="baseline", trial=None)])
-            for recipe in self.plan.recipes:
-                self._need_finals(task, recipe, "default", 0, dict(recipe.defaults))
+            self._go_on(task)
+
+    @property
+    def planned(self) -> int:
+        """Rows of the results table, as far as studies are planned by now."""
+        return sum(
+            sum(self.plan.run_counts(task, number, race.recipes_of(number)))
+            for task, race in self.races.items()
+            for number in range(1, race.until + 1)
+        )
 
     def _export(self, database: Path) -> None:
-        """The studies for optuna-dashboard; nothing reads them back, so nothing hangs on it."""
+        """The searches for optuna-dashboard; nothing reads them back, so nothing hangs on it."""
         try:
-            export({name: study.study for name, study in self.studies.items()}, database)
+            export({name: search.study for name, search in self.searches.items()}, database)
         except Exception as error:  # SQLAlchemy's own errors, such as a full disk
             self.progress.message(f"{database}: not written: {str(error).splitlines()[0]}")
 
-    def _begin_study(self, task: Task, recipe: Recipe) -> None:
-        study = Study(recipe, self.plan.experiment.budget.trials, seed=TUNING_SEED)
-        self.studies[study_name(task, recipe)] = study
-        self._next_generation(task, study)
+    def _go_on(self, task: Task) -> None:
+        """Begin the studies up to the next one on which something hangs; when they are all there, decide and go on."""
+        race = self.races[task]
+        first, last = race.begun + 1, race.until
+        if first > last:
+            return
+        self.progress.total = self.planned
+        open_studies = set(range(first, last + 1))
+        race.begun = last
 
-    def _next_generation(self, task: Task, study: Study) -> None:
-        """Ask a generation; when all of it is there, tell it and go on: to the next, or to the final runs."""
-        recipe, first = study.recipe, len(study.points)
+        def ended(number: int, scores: Mapping[str, float]) -> None:
+            race.scores[number] = scores
+            open_studies.discard(number)
+            if not open_studies:
+                race.decide()
+                self._go_on(task)
+
+        for number in range(first, last + 1):
+            self._begin_study(Study(self.plan, task, number), race.recipes_of(number), partial(ended, number))
+
+    def _begin_study(
+        self, study: Study, recipes: Sequence[Recipe], ended: Callable[[Mapping[str, float]], None]
+    ) -> None:
+        """Search, choose and train every recipe of a study; `ended` gets the score of each."""
+        scores: dict[str, float] = {}
+
+        def scored(recipe: Recipe, records: list[Record]) -> None:
+            scores[recipe.name] = mean_score(records)
+            if len(scores) == len(recipes):
+                ended({each.name: scores[each.name] for each in recipes})
+
+        for name, number in _numbered(self.plan.baseline_names(study.task, study.number)):
+            self._need([self._job(study, name, "baseline", None, number, study.baseline(name, number), {})])
+        for recipe in recipes:
+            if study.has_defaults:
+                self._need_finals(study, recipe, "default", 0, dict(recipe.defaults))
+            search = self.searches[search_name(study, recipe)] = study.search(recipe)
+            self._next_generation(study, search, partial(scored, recipe))
+
+    def _next_generation(self, study: Study, search: Search, scored: Callable[[list[Record]], None]) -> None:
+        """Ask a generation; when all of it is there, tell it and go on: to the next, or to the candidates."""
+        recipe, first = search.recipe, len(search.points)
         jobs = [
-            Job(
-                spec=self.plan.run_spec(task, recipe, values, seed=TUNING_SEED, final=False),
-                recipe=recipe.name,
-                role="trial",
-                trial=first + position,
-                params=values,
-            )
-            for position, values in enumerate(study.ask())
+            self._job(study, recipe.name, "trial", first + place, 0, study.trial(recipe, values), values)
+            for place, values in enumerate(search.ask())
         ]
 
         def told(records: list[Record]) -> None:
-            study.tell([objective(record) for record in records])
-            if not study.done:
-                self._next_generation(task, study)
-                return
-            best = study.points.index(study.best)
-            self._need_finals(task, recipe, "final", best, study.best)
+            search.tell([objective(record) for record in records])
+            if search.done:
+                self._choose(study, search, scored)
+            else:
+                self._next_generation(study, search, scored)
 
         self._need(jobs, then=told, priority=TRIAL)
 
-    def _need_finals(self, task: Task, recipe: Recipe, role: str, trial: int, values: dict[str, Value]) -> None:
-        seeds = self.plan.final_seeds
-        first = self.plan.run_spec(task, recipe, values, seed=seeds[0], final=True)
-        self._need(
-            Job(
-                spec=replace(first, seed=seed, fold=fold),
-                recipe=recipe.name,
-                role=role,
-                trial=trial,
-                params=values,
+    def _choose(self, study: Study, search: Search, scored: Callable[[list[Record]], None]) -> None:
+        """Try the best trials and the default again with fresh seeds; their mean alone decides which one is final."""
+        budget, recipe = self.plan.experiment.budget, search.recipe
+        shortlist = search.shortlist(budget.candidates)
+        numbers = range(1, budget.candidate_seeds + 1)
+        jobs = [
+            self._job(
+                study, recipe.name, "candidate", trial, number,
+                study.candidate(recipe, search.points[trial], number), search.points[trial],
             )
-            for fold, seed in itertools.product(task.final_folds, seeds)
+            for trial in shortlist if len(shortlist) > 1 for number in numbers
+        ]  # fmt: skip
+
+        def decided(records: list[Record]) -> None:
+            again: dict[int, list[float | None]] = {trial: [] for trial in shortlist}
+            for job, record in zip(jobs, records, strict=True):
+                again[job.trial or 0].append(objective(record))
+            trial = chosen(again)
+            self._need_finals(study, recipe, "final", trial, search.points[trial], then=scored)
+            if study.has_longer:
+                longer = study.longer(recipe, search.points[trial])
+                self._need([self._job(study, recipe.name, "longer", trial, 1, longer, search.points[trial])])
+
+        self._need(jobs, then=decided, priority=TRIAL) if jobs else decided([])
+
+    def _need_finals(
+        self,
+        study: Study,
+        recipe: Recipe,
+        role: str,
+        trial: int,
+        values: Point,
+        then: Callable[[list[Record]], None] | None = None,
+    ) -> None:
+        numbers = range(1, self.plan.experiment.budget.seeds + 1)
+        whole = role == "final"
+        self._need(
+            (
+                self._job(
+                    study, recipe.name, role, trial, number, study.final(recipe, values, number, whole=whole), values
+                )
+                for number in numbers
+            ),
+            then=then,
+        )
+
+    @staticmethod
+    def _job(study: Study, recipe: str, role: str, trial: int | None, number: int, spec: RunSpec, values: Point) -> Job:
+        return Job(
+            spec=spec, study=study.number, recipe=recipe, role=role, trial=trial, number=number, params=dict(values)
         )
 
     def _need(
@@ -214,7 +296,7 @@ class Sweep:
             if run_id not in self._waiting:
                 if run_id in self.store.damaged:
                     self.progress.message(f"run {run_id}: what is stored is damaged; it is run again")
-                heapq.heappush(self._queue, (priority, next(self._order), job.spec))
+                heapq.heappush(self._queue, (job.study, priority, next(self._order), job.spec))
             self._waiting.setdefault(run_id, []).append(
                 lambda record, position=position: arrived(position, record, reused=False)  # type: ignore[misc]
             )
@@ -224,7 +306,7 @@ class Sweep:
         while self._queue or self._flying:
             limit = getattr(self.executor, "workers", 1) * (1 + AHEAD)
             while self._queue and len(self._flying) < limit:
-                _, _, spec = heapq.heappop(self._queue)
+                *_, spec = heapq.heappop(self._queue)
                 self._flying[self.executor.submit(execute_spec, spec)] = spec
             for future in wait(self._flying, FEED_S, return_when=FIRST_COMPLETED).done:
                 self._land(future, self._flying.pop(future))
@@ -240,7 +322,7 @@ class Sweep:
             attempts = self._attempts[spec.run_id] = self._attempts.get(spec.run_id, 0) + 1
             self.progress.message(f"run {spec.run_id}: {error}; attempt {attempts} of {MAX_ATTEMPTS}")
             if attempts < MAX_ATTEMPTS:
-                heapq.heappush(self._queue, (TRIAL, next(self._order), spec))
+                heapq.heappush(self._queue, (0, TRIAL, next(self._order), spec))
                 return
             record, extras = failed_record(spec, f"{error}, {attempts} times"), {}
         except TimeLimitError as error:
@@ -253,7 +335,7 @@ class Sweep:
     def _write_plan(self) -> None:
         """Keep the plan as far as it is known; on the way as often as costs little."""
         started = time.monotonic()
-        self.store.write_plan(plan_document(self.plan, self.jobs))
+        self.store.write_plan(plan_document(self.plan, self.jobs, self.races, self.planned))
         self._planned_at = time.monotonic()
         self._plan_cost_s = self._planned_at - started
 
@@ -279,12 +361,14 @@ def objective(record: Record) -> float | None:
     return float(record["metrics"]["val"]["sphere.map_at_r"])
 
 
-def planned_runs(plan: Plan) -> int:
-    """Rows of the results table of a whole experiment; rows that turn out identical share one run."""
-    return sum(trials + finals for trials, finals in map(plan.run_counts, plan.experiment.tasks))
+def mean_score(records: Sequence[Record]) -> float:
+    """A study's score of a recipe: the mean of its final runs on test; NaN where one failed."""
+    if any(record["status"] == "failed" for record in records):
+        return math.nan
+    return math.fsum(record["metrics"]["test"][stopping.PRIMARY] for record in records) / len(records)
 
 
-def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
+def plan_document(plan: Plan, jobs: Iterable[Job], races: Mapping[Task, Race], planned: int) -> dict[str, Any]:
     """The content of `runs/experiments/<name>.json`: the resolved experiment and the role of every run."""
     experiment = plan.experiment
     losses = [plugin for recipe in plan.recipes for plugin in recipe.losses]
@@ -302,7 +386,9 @@ def plan_document(plan: Plan, jobs: Iterable[Job]) -> dict[str, Any]:
             }
             for recipe in plan.recipes
         ],
-        "planned_runs": planned_runs(plan),
+        "planned_runs": planned,
+        "studies": {task.key: race.until for task, race in races.items()},
+        "dropped": {task.key: race.dropped for task, race in races.items()},
         "train_images": {task.key: size for task, size in plan.train_sizes.items()},
         "provenance": {
             task.key: asdict(plan.provenance(task, losses, experiment.backbone)) for task in experiment.tasks
@@ -352,11 +438,19 @@ def stale_reasons(
 
 def _code_of(backbone: str, losses: tuple[str, ...]) -> str:
     """Digest of what a stored run's plugins run today; one that is no longer registered is other code by itself."""
-    plugins: list[registry.Plugin] = []
-    with contextlib.suppress(registry.PluginError):
+    plugins: list[Plugin] = []
+    with contextlib.suppress(PluginError):
         plugins.append(registry.find("backbone", backbone))
         plugins += [registry.find("loss", name) for name in losses]
     return code_digest(plugins)
+
+
+def _numbered(names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Each name with the number of times it came so far."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        counts[name] += 1
+        yield name, counts[name]
 
 
 def failed_record(spec: RunSpec, reason: str) -> Record:

@@ -10,8 +10,7 @@ from torch import nn
 
 from lossbench.backbones.lenetpp import LeNetPP
 from lossbench.losses import SoftmaxLoss
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Problem
+from lossbench.plugins import Problem, registry
 
 
 def parameters(module: nn.Module) -> int:

@@ -22,6 +22,7 @@ from lossbench.run.clock import TimeLimitError  # noqa: E402
 from lossbench.specification.spec import Resources  # noqa: E402
 
 LIMIT_S = 400
+pytestmark = pytest.mark.xdist_group("cluster")  # one worker makes the fixture for all
 PLAN = ("training.epochs=1", "budget.trials=4", "budget.seeds=3", 'recipes=["softmax", "softmax+center"]')
 
 
@@ -57,6 +58,7 @@ def executor(cluster):
     made.shutdown()
 
 
+@pytest.mark.slow
 def test_two_nodes_give_the_bits_of_the_serial_run_and_a_killed_node_loses_only_what_it_ran(
     cluster, executor, tmp_path
 ):
@@ -90,6 +92,7 @@ def test_two_nodes_give_the_bits_of_the_serial_run_and_a_killed_node_loses_only_
     wait_until(lambda: executor.workers >= 3)
 
 
+@pytest.mark.slow
 def test_a_death_or_a_hang_inside_a_node_is_that_of_a_worker_and_the_node_lives_on(cluster):
     limited = ClusterExecutor(cluster.scheduler_address, resources=Resources(), limit_s=10.0)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import resource
@@ -55,16 +56,25 @@ def children(pid: int) -> list[int]:
     return []
 
 
-def plugin(folder: Path, body: str) -> Path:
-    """A loss `bad` that does something else than a loss."""
-    path = folder / "bad.py"
-    path.write_text(
-        "import os, signal, sys, time\nimport torch\nfrom torch import nn\nfrom lossbench import loss\n\n\n"
-        "class Bad(nn.Module):\n    def forward(self, embeddings, labels):\n"
-        f"        {body}\n        return embeddings.square().mean()\n\n\n"
-        "@loss('bad')\ndef bad(problem):\n    return Bad()\n"
-    )
-    return path
+FAULTS = {  # what the loss does, and what is stored of its runs
+    "exits": ("os._exit(5)", ("its worker died (exit code 5)", ", 3 times")),
+    "is-killed": ("os.kill(os.getpid(), signal.SIGKILL)", ("its worker died (killed by signal 9)", ", 3 times")),
+    "allocates": ("torch.empty(1 << 60)", ("RuntimeError: ",)),
+    "raises": ("raise ValueError('no')", ("ValueError: no",)),
+    "hangs": ("time.sleep(10**6)", ("its worker was killed (training.time_limit_s)",)),
+    "prints": ("print('x' * 1_000_000)", ()),
+}
+LOSS = """
+class {kind}(nn.Module):
+    def forward(self, embeddings, labels):
+        {body}
+        return embeddings.square().mean()
+
+
+@loss("{name}")
+def build_{kind}(problem):
+    return {kind}()
+"""
 
 
 @pytest.mark.slow
@@ -101,45 +111,43 @@ def test_killed_at_twenty_random_moments_an_experiment_ends_as_if_undisturbed(tm
     assert figures(disturbed).equals(figures(undisturbed))
 
 
-BAD = {
-    "exits": ("os._exit(5)", "its worker died (exit code 5), 3 times"),
-    "is killed for memory": ("os.kill(os.getpid(), signal.SIGKILL)", "its worker died (killed by signal 9), 3 times"),
-    "allocates without end": ("torch.empty(1 << 60)", "RuntimeError: "),
-    "raises": ("raise ValueError('no')", "ValueError: no"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", BAD)
-def test_a_loss_that_kills_its_worker_costs_its_own_runs_only(tmp_path, fault):
-    body, reason = BAD[fault]
-    done = run(tmp_path, *ONE, 'recipes=["bad", "softmax"]', plugins=(plugin(tmp_path, body),))
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """An experiment with a loss of every fault beside `softmax`, and what it said; its limits are shorter than ours."""
+    folder = tmp_path_factory.mktemp("faulty")
+    text = "import os, signal, time\nimport torch\nfrom torch import nn\nfrom lossbench import loss\n"
+    for number, (name, (body, _)) in enumerate(FAULTS.items()):
+        text += LOSS.format(kind=f"Fault{number}", name=name, body=body)
+    (folder / "faults.py").write_text(text)
+    settings = (*ONE, f"recipes={json.dumps([*FAULTS, 'softmax'])}", "baselines=[]", "training.time_limit_s=15")
+    limits = "from lossbench.sweep import launch; launch.CHECK_LIMIT_S, launch.GRACE_S = 10.0, 5.0"
+    start = f"{limits}; from lossbench.__main__ import main; main()"
+    _, _, _, *arguments = command(folder, *settings, plugins=(folder / "faults.py",))
+    done = subprocess.run([sys.executable, "-c", start, *arguments], capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    table = load_results(tmp_path / "runs").set_index("recipe")
-    assert set(table.loc["bad", "status"]) == {"failed"}
-    assert set(table.loc["softmax", "status"]) == {"ok"}
-    stored = (tmp_path / "runs" / table.loc["bad", "run_id"].iloc[0] / "result.json").read_text()
-    assert reason in stored
+    return folder, done, load_results(folder / "runs").set_index("recipe")
 
 
+@pytest.mark.xdist_group("faulty")  # one worker makes the fixture for all
 @pytest.mark.slow
-def test_a_loss_that_prints_megabytes_leaves_a_bounded_log(tmp_path):
-    done = run(tmp_path, *ONE, 'recipes=["bad"]', plugins=(plugin(tmp_path, "print('x' * 1_000_000)"),))
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("fault", ["exits", "is-killed", "allocates", "raises", "hangs"])
+def test_a_faulty_loss_costs_its_own_runs_only(faulty, fault):
+    folder, _, table = faulty
+    assert set(table.loc[fault, "status"]) == {"failed"}
+    assert set(table.loc["softmax", "status"]) == {"ok"}
+    for run_id in set(table.loc[fault, "run_id"]):
+        stored = (folder / "runs" / run_id / "result.json").read_text()
+        assert [part for part in FAULTS[fault][1] if part not in stored] == []
+
+
+@pytest.mark.xdist_group("faulty")  # one worker makes the fixture for all
+@pytest.mark.slow
+def test_a_loss_that_prints_megabytes_leaves_a_bounded_log(faulty):
+    folder, done, table = faulty
+    assert "failed" not in set(table.loc["prints", "status"])
     assert len(done.stdout) + len(done.stderr) < 20_000
-    assert 0 < sum(path.stat().st_size for path in (tmp_path / "runs" / "logs").iterdir()) < 10 << 20
-
-
-@pytest.mark.slow
-def test_a_loss_that_hangs_is_ended_by_the_time_limit(tmp_path):
-    settings = (*ONE, 'recipes=["bad", "softmax"]', "training.time_limit_s=20")
-    hanging = plugin(tmp_path, "time.sleep(10**6)")
-    done = run(tmp_path, *settings, "baselines=[]", "params.bad.lr=0.1", plugins=(hanging,))
-    assert done.returncode == 0, done.stderr
-    table = load_results(tmp_path / "runs").set_index("recipe")
-    assert set(table.loc["bad", "status"]) == {"failed"}
-    assert set(table.loc["softmax", "status"]) == {"ok"}
+    assert 0 < sum(path.stat().st_size for path in (folder / "runs" / "logs").iterdir()) < 10 << 20
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import inspect
+import itertools
 import math
 from pathlib import Path
 
@@ -25,8 +26,7 @@ from lossbench.losses.library import (
     WithinClassRegularizer,
 )
 from lossbench.losses.options import CrossBatchMemory
-from lossbench.plugins import registry
-from lossbench.plugins.registry import Problem
+from lossbench.plugins import Problem, registry
 from lossbench.specification.recipes import make_recipe
 from lossbench.specification.spec import Training
 
@@ -217,6 +217,32 @@ def test_neighborhood_components_without_a_pair_cost_nothing():
     points = torch.randn(3, 4, requires_grad=True)
     build(registry.find("loss", "nca"))(points, torch.arange(3)).backward()
     assert not points.grad.any()
+
+
+@pytest.mark.parametrize("memory", [0, 40])
+def test_snr_contrastive_has_the_value_of_the_library_and_leaves_out_anchors_without_variance(memory):
+    margins = {"pos_margin": 0.1, "neg_margin": 1.25}
+    plugin = registry.find("loss", "snr-contrastive")
+    embeddings, labels = batch()
+    theirs = pml.SignalToNoiseRatioContrastiveLoss(**margins)
+    theirs = CrossBatchMemory(theirs, 4, memory) if memory else theirs
+    assert build(plugin, memory=memory, **margins)(embeddings, labels).item() == theirs(embeddings, labels).item()
+
+    for row in (torch.zeros(4), torch.full((4,), 0.1)):
+        embeddings[3] = row
+        unit = torch.nn.functional.normalize(embeddings)
+        positive, negative = [], []
+        for i, j in itertools.permutations(range(20), 2):
+            if i != 3:
+                distance = ((unit[i] - unit[j]).var() / unit[i].var()).item()
+                same = labels[i] == labels[j]
+                (positive if same else negative).append(max(0.0, distance - 0.1 if same else 1.25 - distance))
+        expected = sum(sum(part) / sum(value > 0 for value in part) for part in (positive, negative))
+        points = embeddings.clone().requires_grad_()
+        value = build(plugin, memory=memory, **margins)(points, labels)
+        assert value.item() == pytest.approx(expected, rel=1e-6)
+        value.backward()
+        assert points.grad.isfinite().all()
 
 
 def test_dynamic_soft_margin_trains_more_than_one_step_and_weighs_by_the_share_of_easier_triplets():

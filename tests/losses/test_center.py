@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from golden_cases import golden_cases
+from golden.cases import golden_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

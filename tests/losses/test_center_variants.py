@@ -10,7 +10,7 @@ import torch
 
 from lossbench.losses import CenterLoss
 from lossbench.losses.center_variants import AutogradCenterLoss, CaffeCenterLoss, PopularCenterLoss
-from lossbench.plugins import registry
+from lossbench.plugins import Problem, registry
 from lossbench.run.pull import effective_pull
 from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
 from lossbench.specification.plan import SpecError
@@ -154,7 +154,7 @@ PULLS = [
 
 
 def measured(name, classes, size, **params):
-    problem = registry.Problem(num_classes=classes, embedding_dim=4, generator=torch.Generator().manual_seed(0))
+    problem = Problem(num_classes=classes, embedding_dim=4, generator=torch.Generator().manual_seed(0))
     module = registry.find("loss", name).build(problem, **params).double()
     points = torch.randn(size, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     settings = Training(optimizer="sgd", momentum=0.9)

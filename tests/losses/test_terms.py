@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_cases import golden_cases
+from golden.cases import golden_cases
 
 from lossbench.losses import ContrastiveLoss, SoftmaxLoss, TripletLoss
+from lossbench.specification.recipes import make_recipe, with_params
+from lossbench.specification.spec import Training
 
 
 def batch(size=12, num_classes=4, dim=3, seed=1):
@@ -125,3 +127,27 @@ def test_a_batch_without_tuples_costs_nothing_but_keeps_the_graph(loss):
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(embeddings.grad).all()
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes_and_is_off_by_default():
+    generator = torch.Generator().manual_seed(0)
+    points, labels = torch.randn(6, 3, generator=generator, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 0, 1])
+    plain, smooth = (SoftmaxLoss(4, 3, label_smoothing=share).double() for share in (0.0, 0.2))
+    smooth.load_state_dict(plain.state_dict())
+    expected = 0.0
+    for point, label in zip(points, labels, strict=True):
+        logits = [(plain.weight[j] @ point + plain.bias[j]).item() for j in range(4)]
+        logs = [logit - math.log(sum(math.exp(other) for other in logits)) for logit in logits]
+        expected -= 0.8 * logs[label] + 0.2 * sum(logs) / 4
+    assert smooth(points, labels).item() == pytest.approx(expected / 6, rel=1e-12)
+    reference = torch.nn.functional.cross_entropy(plain.logits(points), labels)
+    assert plain(points, labels).item() == reference.item()  # the same bits
+
+
+def test_label_smoothing_is_searched_only_where_an_experiment_asks():
+    recipe = make_recipe("softmax", "softmax", Training())
+    assert set(recipe.searched) == {"lr"}
+    asked, mistakes = with_params(recipe, {"label_smoothing": {"low": 0.0, "high": 0.2}})
+    assert not mistakes
+    assert set(asked.searched) == {"lr", "label_smoothing"}
+    assert with_params(recipe, {"label_smoothing": 1.0})[1] == [("label_smoothing", "1.0 is outside [0, 0.999]")]

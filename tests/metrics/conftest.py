@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_cases import GOLDEN
+from golden.cases import GOLDEN
 
 
 @pytest.fixture(scope="session")

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lossbench.plugins import registry
-from lossbench.plugins.conformance import CHECKS, assert_conforms, check_loss, losses_of, table
+from lossbench.plugins import Float, Plugin, PluginError, registry
+from lossbench.plugins.checks import CHECKS
+from lossbench.plugins.conformance import assert_conforms, check_loss, losses_of, table
 from lossbench.plugins.counting import elements_written
-from lossbench.plugins.registry import Float, Plugin, PluginError
 
 
 @pytest.mark.parametrize("name", registry.names("loss"))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_loss_we_ship_conforms_or_says_why_not(name):
     plugin = registry.find("loss", name)
-    findings = check_loss(plugin)
+    findings = list(check_loss(plugin))
     assert [finding.check for finding in findings] == list(CHECKS)
     assert not [finding for finding in findings if finding.status == "FAIL"], table(plugin, findings)
 
@@ -91,6 +91,16 @@ class RootOfZero(Good):
         gaps = (points.unsqueeze(1) - points).square().sum(2)
         apart = gaps[~torch.eye(len(labels), dtype=torch.bool)]
         return super().forward(embeddings, labels) + apart.sqrt().sum() / max(1, len(apart))
+
+
+class DividesByVariance(Good):
+    def forward(self, embeddings, labels):
+        return super().forward(embeddings / embeddings.var(1, keepdim=True), labels)
+
+
+class NormalizesTwice(Good):
+    def forward(self, embeddings, labels):
+        return super().forward(functional.normalize(functional.normalize(embeddings)), labels)
 
 
 class FourthPower(Good):
@@ -187,7 +197,7 @@ def plugin_of(module, space=None, **defaults):
 
 def test_the_loss_to_break_is_whole():
     plugin = plugin_of(Good)
-    findings = check_loss(plugin)
+    findings = list(check_loss(plugin))
     assert {finding.status for finding in findings} == {"ok"}, table(plugin, findings)
 
 
@@ -203,6 +213,8 @@ def test_the_loss_to_break_is_whole():
         (NeedsTwoClasses, "one class", "all labels 0: the loss is nan"),
         (NeedsPairs, "singletons", "one sample of each class: the loss is nan"),
         (RootOfZero, "identical", "all embeddings equal: the loss is 0., the gradient of embeddings is not finite"),
+        (DividesByVariance, "bad row", "a batch of 24 x 8 whose first row is zero: the loss is nan"),
+        (NormalizesTwice, "bad row", "whose square overflows float32"),
         (FourthPower, "huge", "embeddings x 1e10: the loss is inf"),
         (DividesByLength, "tiny", "all embeddings zero: the loss is nan"),
         (RefusesHalf, "half precision", "TypeError: no bfloat16"),
@@ -226,7 +238,7 @@ def test_a_broken_loss_is_caught_by_its_check(module, check, said):
 
 def test_every_check_has_a_loss_that_it_catches():
     (cases,) = [mark.args[1] for mark in test_a_broken_loss_is_caught_by_its_check.pytestmark]
-    assert {check for _, check, _ in cases} | {"space"} == set(CHECKS)
+    assert {check for _, check, _ in cases} | {"space", "source"} == set(CHECKS)
 
 
 def test_an_end_of_the_search_space_that_does_not_work_is_caught():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lossbench import Choice, Float, Problem
-from lossbench.plugins import registry
-from lossbench.plugins.registry import PluginError
+from lossbench.plugins import PluginError, registry
+from lossbench.plugins.mistakes import SpecError
 from lossbench.specification.recipes import make_recipe, with_params
 from lossbench.specification.spec import Training
 
@@ -68,6 +68,15 @@ def test_a_missing_file_is_named(tmp_path):
         registry.load_file(tmp_path / "nowhere.py")
 
 
+def test_every_file_that_does_not_load_is_named_and_the_others_are_loaded(tmp_path):
+    wrong = [write(tmp_path, "x = 1", "empty.py"), tmp_path / "nowhere.py"]
+    sound = write(tmp_path, SOUND.format(name="beside-wrong-ones"), "sound.py")
+    with pytest.raises(SpecError) as caught:
+        registry.load_files([wrong[0], str(sound), wrong[1]])
+    assert [mistake.partition(": ")[0] for mistake in caught.value.mistakes] == [f"plugin {path}" for path in wrong]
+    assert "beside-wrong-ones" in registry.names("loss")
+
+
 def test_two_files_may_not_claim_one_name(tmp_path):
     registry.load_file(write(tmp_path, SOUND.format(name="claimed"), "one.py"))
     with pytest.raises(PluginError, match=r"already registered by .*one\.py"):
@@ -92,7 +101,16 @@ def test_lambda_is_spelled_lambda_in_files_and_lambda_underscore_in_python(tmp_p
 def test_a_joint_recipe_has_lambda_and_the_sampler_its_terms_need():
     recipe = make_recipe("softmax+contrastive", "softmax+contrastive", Training())
     assert recipe.sampler == "balanced"
-    assert list(recipe.space) == ["lr", "head", "lambda", "pos_margin", "neg_margin", "miner", "memory"]
+    assert list(recipe.space) == [
+        "lr",
+        "head",
+        "label_smoothing",
+        "lambda",
+        "pos_margin",
+        "neg_margin",
+        "miner",
+        "memory",
+    ]
     terms = recipe.terms({**recipe.defaults, "lambda": 0.25})
     assert [(term.loss, term.weight) for term in terms] == [("softmax", 1.0), ("contrastive", 0.25)]
     assert "miner" not in recipe.searched

@@ -35,6 +35,7 @@ def plan(
             "plugins": [],
             "training": {"epochs": EPOCHS, "batch_size": 16, "input_size": None},
             "budget": {"studies": studies, "trials": trials, "seeds": seeds, "candidates": 1, "candidate_seeds": 2},
+            "seed": 0,
             "params": {"softmax+center": {"alpha": 0.5}},
         },
         "recipes": [
@@ -42,6 +43,8 @@ def plan(
              "searched": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}, "defaults": {"lr": 1e-3}}
             for name in recipes
         ],
+        "studies": dict.fromkeys(tasks, studies),
+        "dropped": {task: {} for task in tasks},
         "train_images": dict.fromkeys(tasks, 100),
         "provenance": {
             task: {"data": "d" * 16, "code": "c" * 16, "plugins": [], "libraries": [["numpy", "2.0"]]} for task in tasks

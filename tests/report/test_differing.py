@@ -28,6 +28,7 @@ def test_the_same_runs_differ_in_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "a", {"softmax": scores(0.5, seed=1), "triplet": scores(0.6, seed=2)})
     lines = list(diff(tmp_path / "a", tmp_path / "a"))
     assert "Specification: the same" in lines
+    assert lines[-1] == "Provenance: the same"
     assert line_of(lines, "softmax", "final").endswith("identical")
 
 
@@ -38,9 +39,13 @@ def test_a_changed_recipe_is_called_with_its_paired_effect(tmp_path: Path) -> No
     plan = tmp_path / "b" / "experiments" / "toy.json"
     changed = json.loads(plan.read_text())
     changed["experiment"]["training"]["epochs"] = 9
+    changed["provenance"]["code"] = "1"
     plan.write_text(json.dumps(changed))
     lines = list(diff(tmp_path / "a", tmp_path / "b"))
     assert "  training.epochs: 3 -> 9" in lines
+    order = [line.partition(":")[0] for line in lines if line.startswith(("Specification", "Results", "Provenance"))]
+    assert order == ["Specification", "Results, test MAP@R on the sphere", "Provenance"]
+    assert lines[-1] == '  code: absent -> "1"'
     mean = np.mean(np.subtract(after, before))
     found = line_of(lines, "softmax", "final")
     assert f"+{mean:.4f} [" in found

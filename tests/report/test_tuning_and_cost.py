@@ -46,6 +46,11 @@ def with_trials(tmp_path: Path, score, *, count: int = 24) -> Material:
     return Material(plan=material.plan, store=material.store, table=table, progress=material.progress)
 
 
+def afresh(material: Material) -> Material:
+    """The same with nothing computed yet: its table was changed."""
+    return Material(plan=material.plan, store=material.store, table=material.table, progress=material.progress)
+
+
 def test_the_parameter_that_decides_is_the_important_one(tmp_path: Path) -> None:
     material = with_trials(tmp_path, lambda unit: 0.5 - (unit[:, 1] - 0.5) ** 2, count=60)
     shares = importance.importances(material, TASK, "softmax+center")
@@ -77,9 +82,9 @@ def test_trials_of_all_studies_are_pooled_less_the_height_of_their_study(tmp_pat
     before = importance.importances(material, TASK, "softmax+center")
     rows = material.table["role"] == "trial"
     material.table.loc[rows, "study"] = 1 + material.table.loc[rows, "trial"].astype(int) % 3
-    flat = pooled.trials(material, TASK, "softmax+center", ["param.lambda"])[VALIDATION]
+    flat = pooled.trials(afresh(material), TASK, "softmax+center", ["param.lambda"])[VALIDATION]
     material.table.loc[rows, VALIDATION] += 0.3 * material.table.loc[rows, "study"]
-    again = Material(plan=material.plan, store=material.store, table=material.table, progress=material.progress)
+    again = afresh(material)
     raised = pooled.trials(again, TASK, "softmax+center", ["param.lambda"])[VALIDATION]
     assert np.ptp(raised - flat) == pytest.approx(0, abs=1e-12)
     found = importance.importances(again, TASK, "softmax+center")

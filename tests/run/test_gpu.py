@@ -13,7 +13,8 @@ from experiments import run_spec
 from lossbench import metrics
 from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
 from lossbench.run.clock import make_clock
-from lossbench.run.execution import build, execute, task_data
+from lossbench.run.data import task_data
+from lossbench.run.execution import build, execute
 from lossbench.run.measuring import measure_steps
 from lossbench.run.training import History, train
 
@@ -36,7 +37,7 @@ def build(problem):
 def trained(device: str, *settings: str) -> History:
     """Training alone, without evaluation."""
     spec = run_spec("softmax+center", f"training.device={device}", *settings)
-    data = task_data(spec.task, None, device, None)
+    data = task_data(spec.task, None, device, None, None)
     images, labels = data.train.images, data.train.labels
     return train(build(spec, data), images, labels, spec, make_clock(device), lambda epoch: {"val_map_at_r": 0.0})
 

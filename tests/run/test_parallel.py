@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from rank_probe import RECIPES, probe
+from run.rank_probe import RECIPES, probe
 
 from experiments import ABLATION, TINY, run_spec
 from lossbench import load_results
@@ -17,6 +17,7 @@ from lossbench.specification.spec import SpecError, Training, from_json, to_json
 from lossbench.sweep import ranks as rank_module
 
 HERE = Path(__file__).parents[1]
+pytestmark = pytest.mark.xdist_group("ranks")  # one worker makes the fixtures for all
 
 
 def torchrun(count: int, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -36,11 +37,12 @@ def alone():
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    done = torchrun(2, HERE / "rank_probe.py", folder)
+    done = torchrun(2, HERE / "run" / "rank_probe.py", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_ranks_step_as_one_with_both_batches(alone, ranks, recipe):
     """Weights, proxies, centers and batch statistics in float64, with a batch that does not divide evenly."""
@@ -48,6 +50,7 @@ def test_two_ranks_step_as_one_with_both_batches(alone, ranks, recipe):
         torch.testing.assert_close(ranks[0]["steps"][recipe][name], expected, rtol=1e-10, atol=1e-12, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_run_on_two_ranks_gives_the_figures_of_one(alone, ranks, recipe):
     """In float32 a sum in another order opens and closes hinges, so that figures agree but not to the bit."""
@@ -59,6 +62,7 @@ def test_a_whole_run_on_two_ranks_gives_the_figures_of_one(alone, ranks, recipe)
     assert theirs["curves"]["coverage"][1:] == mine["curves"]["coverage"][1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_both_ranks_hold_the_same_model_to_the_bit(ranks, recipe):
     for name, value in ranks[0]["steps"][recipe].items():
@@ -68,37 +72,43 @@ def test_both_ranks_hold_the_same_model_to_the_bit(ranks, recipe):
             assert torch.equal(value, ranks[1]["runs"][recipe]["state"][part][name]), f"{part}.{name}"
 
 
+BROKEN = "from lossbench import loss\n@loss('broken')\ndef broken(problem):\n    raise RuntimeError('no such luck')\n"
+
+
 def command(folder: Path, *overrides: str) -> list[object]:
     settings = (*TINY, 'recipes=["softmax+center"]', "training.epochs=1", "budget.seeds=1", *overrides)
     sets = [part for value in settings for part in ("--set", value)]
     return ["run", ABLATION, "--runs", folder / "runs", "--reports", folder / "reports", *sets]
 
 
-@pytest.mark.slow
-def test_an_experiment_runs_under_torchrun_to_its_report_and_repeats_to_the_bit(tmp_path):
-    tables = []
-    for name in ("first", "second"):
-        done = torchrun(2, "-m", "lossbench", *command(tmp_path / name, "training.processes=2"))
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("planned runs") == 1  # one rank speaks
-        table = load_results(tmp_path / name / "reports" / "ablation")
-        tables.append(table.drop(columns=[column for column in table if column.startswith("cost.")]))
-    assert set(tables[0]["status"]) == {"ok"}
-    assert tables[0].equals(tables[1])
-
-
-@pytest.mark.slow
-def test_a_loss_that_raises_fails_its_run_on_all_ranks_and_the_rest_goes_on(tmp_path):
-    plugin = tmp_path / "broken.py"
-    plugin.write_text(
-        "from lossbench import loss\n@loss('broken')\ndef broken(problem):\n    raise RuntimeError('no such luck')\n"
-    )
-    overrides = ("training.processes=2", 'recipes=["broken", "softmax"]')
-    done = torchrun(2, "-m", "lossbench", *command(tmp_path, *overrides), "--plugin", plugin)
+def experiment(folder: Path):
+    """A whole experiment on two ranks, one recipe of which raises, from its report: one row a run."""
+    plugin = folder / "broken.py"
+    plugin.write_text(BROKEN)
+    settings = ("training.processes=2", 'recipes=["broken", "softmax+center"]')
+    done = torchrun(2, "-m", "lossbench", *command(folder, *settings), "--plugin", plugin)
     assert done.returncode == 0, done.stderr[-3000:]
-    table = load_results(tmp_path / "runs").set_index("recipe")
+    assert done.stdout.count("planned runs") == 1  # one rank speaks
+    table = load_results(folder / "reports" / "ablation")
+    return table.drop(columns=[column for column in table if column.startswith("cost.")])
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return experiment(tmp_path_factory.mktemp("first"))
+
+
+@pytest.mark.slow
+def test_an_experiment_runs_under_torchrun_to_its_report_and_repeats_to_the_bit(first, tmp_path):
+    assert set(first.loc[first["recipe"] != "broken", "status"]) == {"ok"}
+    assert first.equals(experiment(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_loss_that_raises_fails_its_run_on_all_ranks_and_the_rest_goes_on(first):
+    table = first.set_index("recipe")
     assert set(table.loc["broken", "status"]) == {"failed"}
-    assert set(table.loc["softmax", "status"]) == {"ok"}
+    assert set(table.loc["softmax+center", "status"]) == {"ok"}
 
 
 def test_the_number_of_processes_is_stated_by_the_experiment(tmp_path, monkeypatch):

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
-import sys
+from dataclasses import replace
 from pathlib import Path
 
+import dataset_files
 import numpy as np
 import pytest
 import torch
 
-from experiments import DIGITS_OPEN, sweep, tiny_plan
-from lossbench import metrics, report
-from lossbench.report.evidence.comparisons import PRIMARY, Evidence
+from experiments import DIGITS_OPEN, run_spec, sweep, tiny_plan
+from lossbench import datasets, metrics, report
+from lossbench.report.evidence.comparisons import FOLD_ACCURACY, PRIMARY, Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections import folds, quality
 from lossbench.run import evaluation
-from lossbench.run.execution import execute, task_data
-from lossbench.specification.spec import SpecError, Task
+from lossbench.run.data import source, task_data
+from lossbench.run.execution import execute
+from lossbench.specification.spec import SpecError
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
-import dataset_files
-
-LFW = 'tasks=[{dataset="lfw", protocol="verification", folds=2}]'
+LFW = 'tasks=[{dataset="lfw", protocol="verification"}]'
 ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1", "training.batch_size=16")
 
 
@@ -31,6 +30,7 @@ def faces(tmp_path, monkeypatch) -> None:
     """LFW in small: 60 people of noise in the publisher's layout."""
     monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LOSSBENCH_DATA", str(tmp_path / "data"))
+    source.cache_clear()
     task_data.cache_clear()
     dataset_files.write("lfw", tmp_path / "data")
 
@@ -106,21 +106,23 @@ def test_stored_pair_figures_follow_from_the_stored_embeddings(faces):
 # folds
 
 
-def test_every_seed_runs_every_fold_and_scores_their_mean(tmp_path):
-    plan = tiny_plan(DIGITS_OPEN.replace("}", ", folds=3}"), 'recipes=["softmax"]')
+def test_a_study_is_a_fold_searched_on_view_1(faces, tmp_path):
+    plan = tiny_plan(LFW, *ONE, "budget.studies=3")
     store, progress = sweep(plan, tmp_path)
     table = store.table(store.read_plan("ablation"))
     finals = table[table["role"] == "final"]
     assert progress.total == len(table)
-    assert finals.groupby("seed")["fold"].apply(sorted).to_dict() == {1: [0, 1, 2], 2: [0, 1, 2]}
-    assert table.loc[table["role"] == "trial", "fold"].isna().all()
+    assert finals.groupby("study")["fold"].unique().apply(list).to_dict() == {1: [0], 2: [1], 3: [2]}
+    assert table.loc[table["role"].isin(["trial", "candidate"]), "fold"].isna().all()
+    assert not {spec["deal"] for spec in specs(store, table)} - {None}, "View 1 and the folds stay what they are"
+    assert set(table.loc[table["recipe"] == "pixels", "fold"]) == {0, 1, 2}
     material = gather("ablation", tmp_path)
-    task = "digits/open-set"
-    assert material.values(task, "softmax", PRIMARY)[1] == pytest.approx(
-        finals.loc[finals["seed"] == 1, PRIMARY].mean()
+    task = "lfw/verification"
+    assert material.values(task, "softmax", PRIMARY)[2] == pytest.approx(
+        finals.loc[finals["study"] == 2, PRIMARY].mean()
     )
     shown = folds.table(Evidence(material), task)
-    means = [finals.loc[finals["fold"] == fold, PRIMARY].mean() for fold in range(3)]
+    means = [finals.loc[finals["fold"] == fold, FOLD_ACCURACY.column].mean() for fold in range(3)]
     row = next(row for row in shown.rows if row.cells[0].text == "softmax")
     assert [cell.value for cell in row.cells[1:4]] == pytest.approx(means)
     assert row.cells[4].value == pytest.approx(np.mean(means))
@@ -129,40 +131,32 @@ def test_every_seed_runs_every_fold_and_scores_their_mean(tmp_path):
     assert Path(page).is_file()
 
 
-def test_a_seed_that_lacks_a_fold_has_no_score(tmp_path):
-    plan = tiny_plan(DIGITS_OPEN.replace("}", ", folds=2}"), 'recipes=["softmax"]', "budget.trials=1")
+def specs(store, table):
+    return [store.read(run_id)["spec"] for run_id in table["run_id"]]
+
+
+def test_a_study_that_lacks_a_final_run_has_no_score(faces, tmp_path):
+    plan = tiny_plan(LFW, *ONE, "budget.trials=1", "budget.studies=2")
     store, _ = sweep(plan, tmp_path)
     lost = next(row for row in store.read_plan("ablation")["rows"] if (row["role"], row["fold"]) == ("final", 1))
     (store.folder(lost["run_id"]) / "result.json").unlink()
-    values = gather("ablation", tmp_path).values("digits/open-set", "softmax", PRIMARY)
-    assert math.isnan(values[lost["seed"]])
+    values = gather("ablation", tmp_path).values("lfw/verification", "softmax", PRIMARY)
+    assert math.isnan(values[lost["study"]])
     assert sum(math.isnan(value) for value in values.values()) == 1
-
-
-def test_how_many_folds_there_are_is_no_part_of_a_run():
-    few, many = (tiny_plan(DIGITS_OPEN.replace("}", f", folds={count}}}")) for count in (2, 3))
-    ids = [
-        plan.run_spec(
-            plan.experiment.tasks[0], plan.recipes[0], plan.recipes[0].defaults, seed=1, final=True, fold=1
-        ).run_id
-        for plan in (few, many)
-    ]
-    assert ids[0] == ids[1]
 
 
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ('{dataset="digits", protocol="open-set", folds=4}', r"tasks\[0\]: digits: fold 3 is outside 0 to 2"),
-        ('{dataset="digits", protocol="closed-set", folds=1}', "closed-set has no folds"),
-        ('{dataset="digits", protocol="open-set", folds=0}', "greater than or equal to 1"),
-        ('{dataset="lfw", protocol="verification"}', "has no test; say how many folds to test on"),
-        ('{dataset="lfw", protocol="verification", folds=6}', "fold 5 is outside 0 to 4"),
+        ('{dataset="digits", protocol="open-set", folds=3}', "folds: unknown key"),
+        ('{dataset="digits", protocol="closed-set", val_classes=2}', "closed-set has no validation classes to choose"),
+        ('{dataset="digits", protocol="closed-set", splits="anew"}', "splits: 'anew' is not 'dealt' or 'fixed'"),
+        ('{dataset="lfw", protocol="verification"}', "a study of lfw/verification is one of its 5 folds"),
     ],
 )
-def test_folds_that_cannot_be(faces, task, message):
+def test_tasks_that_cannot_be(faces, task, message):
     with pytest.raises(SpecError, match=message):
-        tiny_plan(f"tasks=[{task}]")
+        tiny_plan(f"tasks=[{task}]", "budget.studies=6", "training.batch_size=16")
 
 
 def test_the_quality_table_shows_what_a_task_has_and_nothing_else(tmp_path):
@@ -174,6 +168,34 @@ def test_the_quality_table_shows_what_a_task_has_and_nothing_else(tmp_path):
     assert not any("head accuracy" in label or "fold accuracy" in label for label in labels)
 
 
-def test_a_fold_is_read_from_the_task():
-    assert Task(dataset="lfw", protocol="verification", folds=2).final_folds == (0, 1)
-    assert Task(dataset="lfw", protocol="open-set").final_folds == (None,)
+# deals
+
+
+def test_a_deal_reaches_training_and_validation_and_never_test():
+    spec = run_spec("softmax", DIGITS_OPEN, "training.epochs=1", "training.batch_size=16")
+    dealt = [replace(spec, deal=deal) for deal in (None, 1, 2)]
+    data = [task_data(each.task, None, "cpu", None, each.deal) for each in dealt]
+    for part in ("train", "val"):
+        assert len({getattr(each, part).images.numpy().tobytes() for each in data}) == 3
+    assert len({each.test.images.numpy().tobytes() for each in data}) == 1
+    records = [execute(each).record for each in dealt]
+    assert len({record["metrics"]["val"]["sphere.map_at_r"] for record in records}) == 3
+    assert len({each.run_id for each in dealt}) == 3
+    assert replace(spec, deal=1).run_id == dealt[1].run_id
+
+
+def test_data_are_loaded_once_for_all_deals(monkeypatch):
+    calls, task, load = [], run_spec().task, datasets.load
+    monkeypatch.setattr(datasets, "load", lambda *named: (calls.append(named), load(*named))[1])
+    source.cache_clear()
+    for deal in (None, 1, 2, 3):
+        task_data(task, 9, "cpu", None, deal)
+    assert calls == [("digits", 9)]
+
+
+def test_fewer_validation_classes_are_validated_on():
+    task = 'tasks=[{dataset="glyphs", protocol="open-set", train_classes=20, val_classes=10, input_size=8}]'
+    spec = run_spec("softmax", task)
+    data = task_data(spec.task, 8, "cpu", None, 5)
+    assert (data.num_classes, len(data.val.labels.unique())) == (20, 10)
+    assert len(data.test.labels.unique()) > 200

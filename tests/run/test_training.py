@@ -15,7 +15,8 @@ from experiments import DIGITS_OPEN, run_spec, tiny_plan
 from lossbench import datasets
 from lossbench.plugins import registry
 from lossbench.run.clock import Clock
-from lossbench.run.execution import build, execute, task_data
+from lossbench.run.data import task_data
+from lossbench.run.execution import build, execute
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
@@ -67,7 +68,7 @@ def test_training_learns_far_beyond_the_untrained_network():
 
 
 def test_recipes_with_one_sampler_see_the_same_batches_and_start_from_the_same_weights():
-    data = task_data(run_spec().task, None, "cpu", None)
+    data = task_data(run_spec().task, None, "cpu", None, None)
     softmax, center = build(run_spec("softmax"), data), build(run_spec("softmax+center"), data)
     for name, weights in softmax.state()["network"].items():
         assert torch.equal(weights, center.state()["network"][name])
@@ -99,7 +100,7 @@ def test_a_stuck_softmax_is_collapsed():
 def test_test_data_reach_neither_training_nor_choice_nor_objective():
     """Poison the test split: every figure but those of test stays the same to the bit."""
     honest = execute(run_spec("softmax+center", "training.epochs=3"))
-    data = task_data(run_spec().task, None, "cpu", None)
+    data = task_data(run_spec().task, None, "cpu", None, None)
     noise = torch.randint(256, data.test.images.shape, dtype=torch.uint8)
     clean = data.test.images.clone()
     try:
@@ -122,7 +123,7 @@ def test_a_final_run_keeps_a_model_that_loads_without_pickle():
     result = execute(run_spec("softmax+center"))
     state = torch.load(io.BytesIO(result.checkpoint), weights_only=True)
     assert state["loss.center"]["centers"].shape == (10, 4)
-    data = task_data(run_spec().task, None, "cpu", None)
+    data = task_data(run_spec().task, None, "cpu", None, None)
     model = build(run_spec("softmax+center"), data)
     model.load(state)
     assert set(state) == {"network", "loss.softmax", "loss.center"}
@@ -155,7 +156,7 @@ def test_a_model_is_finite_where_all_that_it_stores_is(value):
 
 def test_bf16_reaches_the_network_only():
     spec = run_spec("softmax+center", "training.precision=bf16", "training.epochs=1")
-    data = task_data(spec.task, None, "cpu", None)
+    data = task_data(spec.task, None, "cpu", None, None)
     model = build(spec, data)
     seen: dict[str, set[torch.dtype]] = {"network": set(), "loss": set()}
     last = list(model.network.modules())[-1]
@@ -193,7 +194,7 @@ def test_unseen_classes_are_verified_and_have_no_head_accuracy():
 
 
 def test_label_noise_reaches_training_and_validation_but_never_test():
-    clean = task_data(run_spec().task, None, "cpu", None)
+    clean = task_data(run_spec().task, None, "cpu", None, None)
     before = clean.test.labels.clone()
     noisy = execute(run_spec("softmax", "training.label_noise=0.4", "training.epochs=6")).record
     honest = execute(run_spec("softmax", "training.epochs=6")).record
@@ -214,7 +215,7 @@ def test_a_tasks_own_label_noise_takes_the_place_of_the_experiments():
 
 def test_a_baseline_under_label_noise_is_another_run():
     clean, noisy = (tiny_plan(f"training.label_noise={share}") for share in (0.0, 0.4))
-    specs = [plan.baseline_specs(plan.experiment.tasks[0])[0][1] for plan in (clean, noisy)]
+    specs = [plan.baseline_spec(plan.experiment.tasks[0], "untrained", seed=1) for plan in (clean, noisy)]
     assert specs[0].run_id != specs[1].run_id
 
 
@@ -265,7 +266,7 @@ def test_uniform_batches_cover_the_data_once():
 
 
 def test_weight_decay_spares_biases():
-    data = task_data(run_spec().task, None, "cpu", None)
+    data = task_data(run_spec().task, None, "cpu", None, None)
     settings_ = Training(weight_decay=0.1, optimizer="sgd")
     optimizer = make_optimizer(build(run_spec(), data), settings_, 1.0)
     decayed, spared = optimizer.param_groups
@@ -280,7 +281,7 @@ def test_each_step_is_taken_at_the_rate_that_the_schedule_gives_it(schedule, mon
     step = torch.optim.SGD.step
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self)))
     spec = run_spec("softmax", "training.optimizer=sgd", f"training.schedule={schedule}", "training.epochs=2")
-    data = task_data(spec.task, None, "cpu", None)
+    data = task_data(spec.task, None, "cpu", None, None)
     images, labels = data.train.images[:320], data.train.labels[:320]  # five batches an epoch
     train(build(spec, data), images, labels, spec, Clock(), lambda epoch: {"val_map_at_r": 0.0})
     expected = {

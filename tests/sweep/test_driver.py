@@ -18,7 +18,7 @@ from lossbench.executors.processes import ProcessExecutor, SerialExecutor
 from lossbench.specification.spec import SCHEMA
 from lossbench.store import KEPT_RECORDS, Store, StoreError
 from lossbench.sweep import driver, launch
-from lossbench.sweep.status import status
+from lossbench.sweep.status import look, status
 from lossbench.sweep.sweep import Sweep
 
 ONE = ("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax"]')
@@ -67,6 +67,26 @@ def test_a_second_driver_is_refused_in_one_line_and_let_in_when_the_first_was_ki
     assert driver.current(tmp_path / "runs") is None
     with driver.driving(tmp_path / "runs", "mine"):
         assert driver.current(tmp_path / "runs")["pid"] == os.getpid()
+
+
+def test_the_status_as_json_says_what_the_lines_say(finished):
+    _, store = finished
+    done = CliRunner().invoke(main, ["status", str(store.root), "--json"])
+    found = json.loads(done.output)
+    (experiment,) = found["experiments"]
+    rows = store.read_plan("ablation")["rows"]
+    assert (experiment["name"], experiment["done"]) == ("ablation", len(rows))
+    assert experiment["states"] == {"ok": experiment["done"]}
+    (best,) = experiment["best"]
+    (trial,) = [store.read(row["run_id"]) for row in rows if row["role"] == "trial"]
+    assert best["val_map_at_r"] == trial["metrics"]["val"]["sphere.map_at_r"]
+    assert (best["task"], best["recipe"], best["trials"]) == ("digits/closed-set", "softmax", 1)
+    assert found["driver"] is None
+    lines = status(store.root)
+    assert f"ablation: {experiment['done']} of {experiment['planned']} runs done" in lines[0]
+    assert f"{best['val_map_at_r']:.3f}  1 trials" in lines[2]
+    with driver.driving(store.root, "mine"):
+        assert look(store.root)["driver"]["pid"] == os.getpid()
 
 
 def status_of(root: Path) -> str:

@@ -1,6 +1,6 @@
 """The losses of pytorch-metric-learning as plugins; importing a module of this package registers its losses.
 
-`heads` have a proxy or more for each class, `pairs` compare the samples of a batch, `rankings` score the order in
+`heads` have a proxy or more for each class, `pairwise` compare the samples of a batch, `rankings` score the order in
 which a query sees the others. The defaults are those of the paper or, where it names none, of the library.
 """
 

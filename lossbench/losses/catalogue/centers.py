@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lossbench.plugins.registry import Float, Problem, loss
+from lossbench.plugins import Float, Problem, loss
 
 if TYPE_CHECKING:
     from lossbench.losses import ContrastiveCenterLoss, IslandLoss, RingLoss, TripletCenterLoss

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lossbench.plugins.registry import Float, Int, Problem, loss
+from lossbench.plugins import Float, Int, Problem, loss
 
 if TYPE_CHECKING:
     from pytorch_metric_learning import losses as pml
+
+    from lossbench.losses import AdaFaceLoss, MagFaceLoss
 
 SCALE = Float(4.0, 64.0, log=True, valid=(0.0, 1e4))  # of cosines; small class counts want less than a face network
 ANGLE = Float(2.0, 45.0, valid=(0.0, 90.0))  # degrees
@@ -58,6 +60,56 @@ def cosface(problem: Problem, *, margin: float = 0.35, scale: float = 64.0) -> p
     from pytorch_metric_learning.losses import CosFaceLoss
 
     return CosFaceLoss(problem.num_classes, problem.embedding_dim, margin=margin, scale=scale)
+
+
+@loss(
+    "adaface",
+    space={
+        "m": Float(0.05, 0.6, valid=(0.0, 1.5)),
+        "h": Float(0.1, 1.0, log=True, valid=(1e-3, 1e3)),
+        "scale": SCALE,
+    },
+    source="arXiv:2204.00964",
+    deviations={"gradcheck": "by design: the lengths that set the margin have no gradient"},
+)
+def adaface(problem: Problem, *, m: float = 0.4, h: float = 0.333, scale: float = 64.0) -> AdaFaceLoss:
+    """Softmax on scaled cosines, the margin on angle or cosine by how long the embedding is among the others."""
+    from lossbench.losses import AdaFaceLoss
+
+    return AdaFaceLoss(
+        problem.num_classes, problem.embedding_dim, m=m, h=h, scale=scale, generator=problem.generator
+    )  # fmt: skip
+
+
+@loss(
+    "magface",
+    space={
+        "l_a": Int(1, 50, tune=False, valid=(1, 1_000_000)),
+        "u_a": Int(20, 500, tune=False, valid=(2, 1_000_000)),
+        "l_m": Float(0.05, 0.5, valid=(0.0, 1.5)),
+        "u_m": Float(0.5, 1.0, valid=(0.0, 1.5)),
+        "lambda_g": Float(5.0, 100.0, log=True, valid=(0.0, math.inf)),
+        "scale": SCALE,
+    },
+    source="arXiv:2103.06627",
+)
+def magface(
+    problem: Problem,
+    *,
+    l_a: int = 10,
+    u_a: int = 110,
+    l_m: float = 0.45,
+    u_m: float = 0.8,
+    lambda_g: float = 35.0,
+    scale: float = 64.0,
+) -> MagFaceLoss:
+    """ArcFace whose margin grows from `l_m` to `u_m` radians with lengths from `l_a` to `u_a`, which it lengthens."""
+    from lossbench.losses import MagFaceLoss
+
+    return MagFaceLoss(
+        problem.num_classes, problem.embedding_dim,
+        l_a=l_a, u_a=u_a, l_m=l_m, u_m=u_m, lambda_g=lambda_g, scale=scale, generator=problem.generator,
+    )  # fmt: skip
 
 
 @loss(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossbench.plugins.registry import Choice, Float, Int, Problem, loss
+from lossbench.plugins import Choice, Float, Int, Problem, loss
 
 if TYPE_CHECKING:
     from pytorch_metric_learning import losses as pml

@@ -14,7 +14,7 @@ from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
 from lossbench.report.drawing.palette import looks
 from lossbench.report.drawing.panels import Histogram
 from lossbench.report.evidence import derived, landscape, pooled
-from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary, within_bounds
+from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, bounds, summary
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.sections import costs, equal_time, tuned, tuning_tax, variance
 from lossbench.report.sections.recipe_rows import by_mean
@@ -123,7 +123,7 @@ def _validation(evidence: Evidence, task: str, name: str) -> Picture | None:
     material = evidence.material
     found = {recipe: material.curves(task, recipe, "val_map_at_r") for recipe in material.featured(task)}
     bands = {
-        recipe: within_bounds(VALIDATION, mean_interval(values))
+        recipe: mean_interval(values, bounds=bounds(VALIDATION))
         for recipe, values in found.items()
         if np.isfinite(values).any()
     }
@@ -263,7 +263,7 @@ def _histograms(evidence: Evidence, task: str, name: str) -> Picture | None:
 
 def _variance(evidence: Evidence, task: str, name: str) -> Picture | None:
     found, material = variance.found(evidence, task), evidence.material
-    return variance_figures.variance(name, task, material.reference, found, material.unit) if found else None
+    return variance_figures.variance(name, task, material.reference, found) if found else None
 
 
 def _sweeps(evidence: Evidence, task: str, name: str) -> Picture | None:

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.troubles import Trouble, troubles
-from lossbench.statistics.effects import t_interval
 from lossbench.statistics.verdicts import Comparison, PairVerdict
-
-FEWEST = 4  # studies below which nothing is ranked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +18,6 @@ class Top:
     """The top of a task.
 
     Attributes:
-        studies: of the pair that shares the fewest (of a single recipe, its own).
         sound: recipes with a score and without trouble, highest mean first; empty where none is.
         group: the leading group; empty below four studies.
         alone: whether the first of it was shown to be better than every other recipe without trouble.
@@ -29,7 +25,6 @@ class Top:
     """
 
     comparison: Comparison
-    studies: int
     sound: tuple[str, ...]
     group: tuple[str, ...]
     alone: bool
@@ -67,18 +62,13 @@ def top(evidence: Evidence, task: str) -> Top | None:
     if comparison is None or not comparison.ranking:
         return None
     found = troubles(evidence, task)
-    ranked = [standing.recipe for standing in comparison.ranking]
-    sound = tuple(name for name in ranked if name not in found)
-    studies = min((pair.effect.n for pair in comparison.pairs if {pair.a, pair.b} <= set(ranked)), default=0)
-    if len(ranked) == 1:
-        studies = comparison.ranking[0].seeds
+    sound = tuple(one.recipe for one in comparison.ranking if one.recipe not in found)
     group: tuple[str, ...] = ()
-    if sound and studies >= FEWEST:
-        group = tuple(name for name in sound if name == sound[0] or _open(comparison.pair(sound[0], name)))
+    if sound and comparison.ranked:
+        group = tuple(name for name in sound if name == sound[0] or comparison.pair(sound[0], name).verdict != "better")
     others = [comparison.pair(sound[0], name) for name in sound[1:]]
     return Top(
         comparison=comparison,
-        studies=studies,
         sound=sound,
         group=group,
         alone=bool(group) and bool(others) and all(pair.verdict == "better" for pair in others),
@@ -86,14 +76,7 @@ def top(evidence: Evidence, task: str) -> Top | None:
     )
 
 
-def own_interval(pair: PairVerdict, alpha: float) -> tuple[float, float, float]:
-    """Low, high and confidence of the interval at the pair's own level; zero is in it where nothing was shown."""
-    effect = pair.effect
-    share = effect.p / pair.p_holm if pair.p_holm > 0 else pair.first_step_alpha / alpha
-    level = min(alpha * share, alpha) if share == share else alpha
-    low, high = t_interval(effect.mean, effect.sd, effect.n, 1 - level)
-    return low, high, 1 - level
-
-
-def _open(pair: PairVerdict) -> bool:
-    return pair.verdict != "better"
+def own_interval(pair: PairVerdict) -> tuple[float, float]:
+    """The interval that a verdict rests on, at the pair's own level; before the first look the unadjusted one."""
+    effect = pair.judged or pair.effect
+    return effect.low, effect.high

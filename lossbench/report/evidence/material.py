@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -88,29 +88,44 @@ class Material:
     @property
     def unit(self) -> str:
         """What effects are paired over: a `study`; of embeddings from elsewhere, which nobody tuned here, a `seed`."""
-        return _unit(self.plan)
+        return "seed" if self.experiment["budget"]["trials"] == 0 else "study"
 
     @property
     def tuned(self) -> bool:
         """Whether anything was searched."""
         return self.experiment["budget"]["trials"] > 1 and any(entry["searched"] for entry in self.plan["recipes"])
 
-    @cached_property
-    def studies(self) -> tuple[int, ...]:
-        """Studies whose final runs are planned, whatever is there of them."""
-        return tuple(sorted({study for _, _, role, study in self._planned if role in ("final", "default")}))
+    def studies(self, task: str) -> int:
+        """Planned studies of a task."""
+        return int(self.plan["studies"][task])
+
+    def dealt(self, task: str) -> bool:
+        """Whether every study deals training and validation anew, as its runs say (before there are any, the task)."""
+        for recipe in self.recipes:
+            for run in self.rows(task, recipe)["run_id"][:1]:
+                if "spec" in self.record(str(run)):
+                    return bool(self.record(str(run))["spec"].get("deal") is not None)
+        settings = self.experiment["tasks"][self.tasks.index(task)]
+        return bool(settings.get("splits", "dealt") == "dealt" and settings["protocol"] != "verification")
+
+    def dropped(self, task: str) -> Mapping[str, int]:
+        """Recipes that left the race on a task, with the last study that each took part in."""
+        found: Mapping[str, int] = self.plan.get("dropped", {}).get(task, {})
+        return found
 
     @cached_property
     def _planned(self) -> Mapping[tuple[str, str, str, int], int]:
         """(task, recipe, role, study) to how many runs are planned."""
         rows = self.plan["rows"]
         return Counter(
-            (f"{row['dataset']}/{row['protocol']}", row["recipe"], row["role"], _study(row, self.unit)) for row in rows
+            (f"{row['dataset']}/{row['protocol']}", row["recipe"], row["role"], int(row["study"])) for row in rows
         )
 
-    def planned_studies(self, task: str, recipe: str) -> tuple[int, ...]:
-        """Studies in which a recipe's final runs are planned; fewer than all where it was dropped."""
-        return tuple(study for study in self.studies if self._planned.get((task, recipe, "final", study)))
+    def complete(self, task: str, recipe: str, role: str | None = None) -> tuple[int, ...]:
+        """Studies of which every planned run is there, whether it failed or not."""
+        role = role or self._final_role(recipe)
+        there = Counter(int(study) for study in self.rows(task, recipe, role)["study"])
+        return tuple(study for study in sorted(there) if there[study] == self._planned[task, recipe, role, study])
 
     @cached_property
     def probe(self) -> Mapping[str, Any] | None:
@@ -140,32 +155,19 @@ class Material:
         return self._groups.get((task, recipe, role), self._no_rows)
 
     def values(self, task: str, recipe: str, column: str, role: str | None = None) -> dict[int, float]:
-        """Study to the mean of a figure over the study's runs that have it; where a task has folds, over them first.
+        """Study to the mean of a figure over the study's runs that measure it.
 
-        A figure that only the first run of a study measures is that run's. NaN where a planned run of the study failed
-        or is missing, where a fold is, and where no run has the figure.
+        A figure that only the first run of a study measures is that run's. NaN where none has it, and where a run of
+        the study failed or is missing.
         """
         rows = self.rows(task, recipe, role)
         figures = rows[column] if column in rows else [math.nan] * len(rows)
-        found: dict[int, dict[int, list[float]]] = {}
-        counted: Counter[int] = Counter()
-        for study, seed, status, figure in zip(rows["study"], rows["seed"], rows["status"], figures, strict=True):
-            found.setdefault(int(study), {}).setdefault(int(seed), []).append(float(figure))
-            counted[int(study)] += status != "failed"
-        role = role or self._final_role(recipe)
-        return {
-            study: self._of_study(task, list(runs.values()))
-            if counted[study] >= self._planned.get((task, recipe, role, study), 0)
-            else math.nan
-            for study, runs in found.items()
-        }
-
-    def _of_study(self, task: str, runs: list[list[float]]) -> float:
-        """Mean over runs (seeds) of their means over folds."""
-        measured = [folds for folds in runs if any(value == value for value in folds)]
-        if not measured or any(len(folds) != self.folds(task) for folds in measured):
-            return math.nan
-        return math.fsum(math.fsum(folds) / len(folds) for folds in measured) / len(measured)
+        found: dict[int, list[float]] = {}
+        broken = {int(study) for study in rows.loc[rows["status"] == "failed", "study"]}
+        for study, figure in zip(rows["study"], figures, strict=True):
+            found.setdefault(int(study), []).append(float(figure))
+        whole = set(self.complete(task, recipe, role)) - broken
+        return {study: _mean(own) if study in whole else math.nan for study, own in sorted(found.items())}
 
     def _final_role(self, recipe: str) -> str:
         return "baseline" if recipe in self.baselines else "final"
@@ -175,13 +177,9 @@ class Material:
         return column in self.table and bool(self.table.loc[self.table["task"] == task, column].notna().any())
 
     def folds(self, task: str) -> int:
-        """How many runs make the score of one seed of a study."""
-        return self._folds.get(task, 1)
-
-    @cached_property
-    def _folds(self) -> dict[str, int]:
-        folds = [task.get("folds") or 1 for task in self.experiment["tasks"]]
-        return dict(zip(self.tasks, folds, strict=True))
+        """How many folds the studies tested on; 1 where a task has one test."""
+        rows = self.table.loc[self.table["task"] == task]
+        return max(1, int(rows["fold"].nunique())) if "fold" in rows else 1
 
     def mean(self, task: str, recipe: str, column: str, role: str | None = None) -> float:
         """Mean over the studies that have the figure; NaN without any."""
@@ -207,7 +205,7 @@ class Material:
     def curves(self, task: str, recipe: str, curve: str) -> np.ndarray:
         """A curve of every study, (studies, epochs + 1), NaN where its runs ended earlier or have no value there.
 
-        It is the mean over the final runs of the study, folds included.
+        It is the mean over the final runs of the study.
         """
         rows = self.rows(task, recipe)
         found = [
@@ -242,13 +240,9 @@ class Material:
         return self._arrays[run_id]
 
 
-def _unit(plan: Mapping[str, Any]) -> str:
-    return "seed" if plan["experiment"]["budget"]["trials"] == 0 else "study"
-
-
-def _study(row: Mapping[str, Any], unit: str) -> int:
-    """The study of a row of the plan; where seeds take the place of studies, its seed."""
-    return int(row["seed"] if unit == "seed" else row.get("study", 1))
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if value == value]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def gather(name: str, runs: Path) -> Material:
@@ -261,8 +255,6 @@ def gather(name: str, runs: Path) -> Material:
     plan = store.read_plan(name)
     everything = store.table(plan)
     table = everything[everything["status"] != "missing"].reset_index(drop=True).copy()  # of few blocks
-    if _unit(plan) == "seed":
-        table["study"] = table["seed"]
     table.insert(1, "task", table["dataset"].str.cat(table["protocol"], sep="/"))
     planned = max(int(plan["planned_runs"]), len(everything))
     return Material(

@@ -101,10 +101,9 @@ class Overall:
 
     def scores(self, recipe: str) -> FloatArray:
         """Test MAP@R (tasks, studies), NaN where one is missing."""
+        studies = range(1, max(map(self.material.studies, self.material.tasks)) + 1)
         found = [self.material.values(task, recipe, PRIMARY) for task in self.material.tasks]
-        return np.array(
-            [[values.get(study, np.nan) for study in self.material.studies] for values in found], dtype=float
-        )
+        return np.array([[values.get(study, np.nan) for study in studies] for values in found], dtype=float)
 
 
 def table(overall: Overall) -> Table:

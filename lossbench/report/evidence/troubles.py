@@ -88,7 +88,7 @@ def _not_above_untrained(evidence: Evidence, task: str, recipe: str) -> tuple[fl
     if comparison is None or not {recipe, UNTRAINED} <= known or not (math.isfinite(own) and math.isfinite(bare)):
         return None
     verdict = comparison.pair(recipe, UNTRAINED).verdict
-    above = own > bare if verdict == "undecided" else verdict == "better"
+    above = own > bare if verdict in ("undecided", "untested") else verdict == "better"
     return None if above else (own, bare)
 
 

@@ -17,15 +17,15 @@ import numpy as np
 
 from lossbench.report.evidence import derived
 from lossbench.report.evidence.comparisons import DISTANCES, QUALITY, SPACES, Evidence
-from lossbench.report.evidence.convergence import Standing
-from lossbench.report.evidence.leaders import FEWEST
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections import convergence
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import STEPS_TO_SCORE, TIMED, digest
+from lossbench.statistics.convergence import ConvergenceAnswer
 from lossbench.statistics.effects import Effect, paired_effect
-from lossbench.statistics.verdicts import holm
+from lossbench.statistics.looks import LEAST_RANKED, looks_until
+from lossbench.statistics.multiplicity import holm
 
 Verdict = Literal["supported", "refuted", "undecided", "unanswerable"]
 ALPHA = 0.05
@@ -122,7 +122,7 @@ def answers(evidence: Evidence) -> tuple[Answer, ...]:
     claims = [dict(claim) for claim in material.experiment.get("claims", ())]
     if not claims:
         return ()
-    standings = {task: check.standing for task in material.tasks if (check := convergence.checked(evidence, task))}
+    standings = {task: check.answer for task in material.tasks if (check := convergence.checked(evidence, task))}
     checks = _holm_corrected([check for claim in claims for check in _checks(material, claim, standings)])
     known = material.store.read_claims(material.name)
     found = []
@@ -160,8 +160,9 @@ def table(found: Iterable[Answer]) -> Table:
     rows = [_row(answer, check) for answer in found for check in answer.checks]
     notes = (
         "Supported: the difference was shown to be on the claimed side of the smallest effect that matters. Refuted: "
-        "shown to be on the other side. Each test is a paired t test against that effect over studies, over rounds "
-        "for the cost probe. Post hoc: stated or changed after a final run of this folder was stored.",
+        "shown to be on the other side. Each test is a paired t test against that effect over studies, at the looks of "
+        "the ranking, or over rounds of the cost probe. Post hoc: stated or changed after a final run of this folder "
+        "was stored.",
     )
     return make_table("claims", "Claims stated with the experiment", columns, rows, notes=notes)
 
@@ -191,7 +192,7 @@ def summary(found: Iterable[Answer]) -> str:
     return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in order if verdict in verdicts)
 
 
-def _checks(material: Material, claim: Mapping[str, Any], standings: Mapping[str, Standing]) -> list[Check]:
+def _checks(material: Material, claim: Mapping[str, Any], standings: Mapping[str, ConvergenceAnswer]) -> list[Check]:
     tasks = [task for task in material.tasks if _about(claim.get("task"), task)]
     if not tasks:
         return [_unanswerable("", claim, f"no task of this experiment is {claim['task']}")]
@@ -204,7 +205,9 @@ def _about(wanted: str | None, task: str) -> bool:
     return wanted is None or wanted in (task, dataset, short, f"{dataset}/{short}")
 
 
-def _check(material: Material, task: str, claim: Mapping[str, Any], standings: Mapping[str, Standing]) -> Check:
+def _check(
+    material: Material, task: str, claim: Mapping[str, Any], standings: Mapping[str, ConvergenceAnswer]
+) -> Check:
     first, second = claim["comparison"]
     for side in claim["comparison"]:
         if isinstance(side, str) and side not in (*material.recipes, *material.baselines):
@@ -220,12 +223,12 @@ def _check(material: Material, task: str, claim: Mapping[str, Any], standings: M
     else:
         other = dict.fromkeys(one, float(second))
     studies = sorted(set(one) & set(other))
-    if len(studies) < FEWEST:
-        missing = f"fewer than {FEWEST} common {_units(material, claim)}"
+    if len(studies) < LEAST_RANKED:
+        missing = f"fewer than {LEAST_RANKED} common {_units(material, claim)}"
         return _unanswerable(task, claim, missing if one or other else "there is no such figure here")
     scores = [one[study] for study in studies], [other[study] for study in studies]
     effect = paired_effect(*scores)
-    verdict, p = _tested(scores, effect, claim)
+    verdict, p = _over_looks(scores, claim)
     reason = _censored(material, task, claim)
     if reason and _leans_on_censored(material, task, claim, verdict, effect):
         p = 1.0  # the steps that are not known would tip it
@@ -281,6 +284,22 @@ def _leans_on_censored(
     sign, _ = _WANTED[claim["direction"]]
     high = (sign > 0) == (verdict == "supported")  # the verdict says that the first side is the higher one
     return bool(second if high else first)
+
+
+def _over_looks(scores: tuple[list[float], list[float]], claim: Mapping[str, Any]) -> tuple[Verdict, float]:
+    """The verdict of the look that shows most, and its p over the look's share: valid over all looks together.
+
+    The cost probe is measured once, and tested once.
+    """
+    if claim["metric"] in TIMED:
+        return _tested(scores, paired_effect(*scores), claim)
+    found: list[tuple[float, Verdict]] = []
+    for look in looks_until(len(scores[0])):
+        first = scores[0][: look.studies], scores[1][: look.studies]
+        verdict, p = _tested(first, paired_effect(*first), claim)
+        found.append((p / look.share, verdict))
+    p, verdict = min(found, key=lambda one: one[0], default=(1.0, "undecided"))
+    return verdict, min(p, 1.0)
 
 
 def _tested(scores: tuple[list[float], list[float]], effect: Effect, claim: Mapping[str, Any]) -> tuple[Verdict, float]:

@@ -111,7 +111,7 @@ def probe_comparison(material: Material, task: str) -> Comparison | None:
         for recipe in material.recipes
         if (values := derived.probe_rounds(material, task, recipe, STEP_RELATIVE))
     }
-    return compare_all(found, higher_is_better=False) if found else None
+    return compare_all(found, higher_is_better=False, sequential=False) if found else None
 
 
 def scaling(material: Material) -> Mapping[str, Mapping[str, list[tuple[float, float]]]]:

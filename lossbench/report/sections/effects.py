@@ -6,8 +6,10 @@ import math
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.sections.findings import holds, verdict_cell
+from lossbench.report.sections.verdict import range_text
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 
@@ -22,17 +24,20 @@ def table(evidence: Evidence, task: str) -> Table:
         Column("95 % interval", "unadjusted"),
         Column("p", "t test"),
         Column("p", "adjusted"),
-        Column("p", "sign flip"),
+        Column("p", "joint sign flip"),
         Column("verdict on a", numeric=False),
         Column("studies" if unit == "study" else "seeds", "paired"),
         Column("found", "with 80 % power"),
-        Column("needed", "studies" if unit == "study" else "seeds"),
+        Column("to differ", f"{units} needed"),
+        Column("to be equal", f"{units} needed"),
         Column("note", numeric=False),
     ]
     pairs = _best_first(comparison) if comparison else []
     notes = (
-        f"Found: the difference that as many {units} find with 80 % power, at the strictest level. Needed: {units} for "
-        "an effect of the observed size, which is optimistic where the effect was picked for its size.",
+        f"Found: the difference that as many {units} find with 80 % power at the strictest level. Needed, as a range "
+        "of looks: for a difference of the observed size, which is optimistic where it was picked for its size; and to "
+        "show that two equal recipes are equivalent. The joint sign flip, from six on, is over all pairs and decides "
+        "nothing.",
         holds(evidence.material, task),
     )
     return make_table(
@@ -48,8 +53,7 @@ def table(evidence: Evidence, task: str) -> Table:
 def _row(pair: PairVerdict) -> Row:
     effect = pair.effect
     verdict, mark = verdict_cell(pair)
-    flip = effect.p_sign_flip if effect.p_sign_flip is not None else math.nan
-    needed = pair.seeds_needed
+    needed, equal = pair.studies_for_difference, pair.studies_for_equivalence
     return Row(
         (
             Cell(pair.a),
@@ -57,15 +61,23 @@ def _row(pair: PairVerdict) -> Row:
             Cell(formats.signed(effect.mean), effect.mean, "strong"),
             Cell(formats.interval(effect.low, effect.high), effect.low),
             Cell(formats.p_value(effect.p), effect.p),
-            Cell(formats.p_value(pair.p_holm), pair.p_holm),
-            Cell(formats.p_value(flip), flip),
+            Cell(formats.p_value(pair.p_adjusted), pair.p_adjusted),
+            Cell(formats.p_value(pair.p_sign_flip), pair.p_sign_flip),
             Cell(verdict, mark=mark),
             Cell(str(effect.n), float(effect.n)),
-            Cell(formats.score(pair.min_detectable_holm), pair.min_detectable_holm),
-            Cell(formats.count(needed) if needed else formats.NONE, float(needed) if needed else math.nan),
+            Cell(formats.score(pair.smallest_found), pair.smallest_found),
+            _needed_cell(needed),
+            _needed_cell(equal),
             Cell(pair.note),
         )
     )
+
+
+def _needed_cell(needed: StudiesNeeded | None) -> Cell:
+    """The looks between which an answer is to be expected; it sorts by the later one."""
+    if needed is None or needed.least is None:
+        return Cell(formats.NONE, math.nan)
+    return Cell(range_text(needed), float(needed.most or math.inf))
 
 
 def _best_first(comparison: Comparison) -> list[PairVerdict]:

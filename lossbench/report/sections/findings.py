@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lossbench.report.evidence.comparisons import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
-from lossbench.report.evidence.leaders import FEWEST
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections import variance
 from lossbench.report.sections.verdict import detectable_text, effect_text, listed
 from lossbench.report.writing import formats
 from lossbench.statistics.effects import Effect
+from lossbench.statistics.looks import LEAST_RANKED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 TUNED = "at this tuned setting"
@@ -29,6 +29,7 @@ _WORDS = {
     "equivalent": "is equivalent to",
     "indistinguishable": "could not be told from",
     "undecided": "cannot be compared yet with",
+    "untested": "was not tested against",
 }
 
 
@@ -103,7 +104,7 @@ def _against_reference(evidence: Evidence, task: str) -> Iterator[Finding]:
 def _other_classes(evidence: Evidence, task: str) -> Iterator[Finding]:
     """The second question, with its own interval, where that is wider."""
     found = variance.class_interval(evidence, task)
-    if found is None or not found[2] - found[1] > found[0].effect.high - found[0].effect.low:
+    if found is None:
         return
     pair, low, high = found
     effect = pair.effect
@@ -208,7 +209,7 @@ def verdict_word(effect: Effect, p: float, alpha: float) -> str:
     """What a single paired test says of the first side: `higher`, `lower`, `identical`, or that nothing was shown."""
     if effect.identical:
         return "identical"
-    if effect.n < FEWEST:
+    if effect.n < LEAST_RANKED:
         return "undecided"
     if p < alpha:
         return "higher" if effect.mean > 0 else "lower"

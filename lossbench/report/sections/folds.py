@@ -13,7 +13,7 @@ from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 
 
 def table(evidence: Evidence, task: str) -> Table | None:
-    """Test figures by fold, each the mean over studies, with the mean and its standard error over folds."""
+    """Test figures by fold, each the mean of a study, with the mean and its standard error over folds."""
     material, count = evidence.material, evidence.material.folds(task)
     if count == 1:
         return None
@@ -28,7 +28,7 @@ def table(evidence: Evidence, task: str) -> Table | None:
         cells = [Cell(formats.score(value), value) for value in (*means, mean, error)]
         rows.append(Row((name_cell(material, name), *cells), kind(material, name)))
     notes = (
-        f"Each fold is the mean over studies. {count} folds. Verdicts are paired over studies, a study's score being "
-        "its mean over folds; the standard error over folds says how much the choice of test classes matters.",
+        f"{count} folds, each a study with a search of its own. The standard error "
+        "over folds says how much the choice of test classes matters.",
     )
     return make_table("folds", f"Test {figure.label} by fold, {task}", columns, rows, notes=notes)

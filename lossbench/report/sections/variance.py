@@ -7,104 +7,97 @@ import math
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.leaders import top
 from lossbench.report.evidence.material import Material
-from lossbench.report.evidence.variance import Shares, shares
+from lossbench.report.evidence.variance import Parts, parts
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
-from lossbench.statistics.effects import t_interval
+from lossbench.statistics.components import Prices, Search, cost_of_halving
 from lossbench.statistics.verdicts import PairVerdict
 
-SEARCH = ("trial", "candidate")
+SECONDS = ("cost.run_cpu_s", "cost.run_wall_s")
 
 
-def found(evidence: Evidence, task: str) -> list[Shares]:
+def found(evidence: Evidence, task: str) -> list[Parts]:
     """The parts of each effect against the reference, highest mean first."""
     comparison, material = evidence.primary[task], evidence.material
     ranked = [standing.recipe for standing in comparison.ranking] if comparison else []
     if material.reference not in ranked:
         return []
-    parts = [shares(material, task, name, material.reference) for name in ranked if name != material.reference]
-    return [part for part in parts if part is not None and part.total > 0]
+    own = [parts(material, task, name, material.reference) for name in ranked if name != material.reference]
+    return [part for part in own if part is not None]
 
 
 def table(evidence: Evidence, task: str) -> Table | None:
-    """One row an effect: its standard error, the shares of its sources, and what halves its interval."""
-    material = evidence.material
-    parts = found(evidence, task)
-    if not parts:
+    """One row an effect: its standard error, the shares of its sources, and what halving its interval costs."""
+    material, effects = evidence.material, found(evidence, task)
+    if not effects:
         return None
-    study_s, final_s = _seconds(material, task)
-    units = "studies" if material.unit == "study" else "seeds"
     columns = [
         Column("effect", f"vs {material.reference}", numeric=False),
         Column("standard error", "of MAP@R"),
-        Column(material.unit, "share"),
-        Column("seed", "share"),
-        Column("test classes", "share"),
-        Column(f"more {units}", "to halve the interval"),
-        Column("cost", "CPU s"),
-        Column("more final runs", "a study, to halve it"),
-        Column("cost", "CPU s "),
+        *[Column(source, "share") for source in ("study", "seed", "test classes")],
+        Column("half the interval", "CPU s, by more studies"),
+        Column("half the interval", "CPU s, by more final runs"),
     ]
-    rows = [_row(part, study_s, final_s) for part in parts]
+    rows = [_row(material, task, part) for part in effects]
     notes = (
-        f"Shares of the variance of the printed effect. {material.unit.capitalize()}: search and deal of the data "
-        "change together in it. Seed: of the final runs within a study. Test classes: groups of them left out in turn; "
-        "no part of the intervals over studies. Halving needs four times the studies; more final runs help only where "
-        "most of the variance is theirs. The test set is given.",
+        "Shares of the variance of the printed effect. Study: search and deal change together in one. Seed: of the "
+        "final runs within a study. Test classes: groups of them left out in turn; no part of the intervals over "
+        "studies. Costs are for the recipe alone, beyond what was spent. More final runs cannot lessen what search and "
+        "deal do, and more test classes are not for sale.",
     )
     return make_table("variance", f"Where the variance of effects comes from, {task}", columns, rows, notes=notes)
 
 
 def class_interval(evidence: Evidence, task: str) -> tuple[PairVerdict, float, float] | None:
-    """The effect of the leader over the next recipe, with a 95 % interval for other test classes too.
-
-    None where no jackknife was kept, or it adds nothing.
-    """
+    """The leader against the next recipe, with the 95 % interval for other test classes too, where it is wider."""
     leading = top(evidence, task)
     if leading is None or len(leading.sound) < 2:
         return None
     pair = leading.comparison.pair(leading.sound[0], leading.sound[1])
-    part = shares(evidence.material, task, pair.a, pair.b)
-    if part is None or not part.classes > 0 or pair.effect.n < 2:
+    part = parts(evidence.material, task, pair.a, pair.b)
+    if part is None or part.classes is None or not part.classes.class_variance > 0:
         return None
-    n = pair.effect.n
-    sd = math.sqrt((part.total) * n)  # of one study's effect, if it also drew its test classes
-    low, high = t_interval(pair.effect.mean, sd, n, 0.95)
-    return pair, low, high
+    low, high = part.classes.low, part.classes.high
+    return (pair, low, high) if high - low > pair.effect.high - pair.effect.low else None
 
 
-def _row(part: Shares, study_s: float, final_s: float) -> Row:
-    more = part.studies_to_halve - part.studies
-    runs = part.seeds_to_halve
-    extra = (runs - part.seeds) * part.studies if runs else 0
+def _row(material: Material, task: str, part: Parts) -> Row:
+    error = math.sqrt(part.variance)
+    cost = _cost(material, task, part)
     return Row(
         (
             Cell(part.a),
-            Cell(formats.score(math.sqrt(part.total), 4), math.sqrt(part.total)),
-            *[_share(value, part.total) for value in (part.study, part.seed, part.classes)],
-            Cell(f"+{more}", float(more)),
-            Cell(formats.count(more * study_s), more * study_s),
-            Cell(
-                f"+{runs - part.seeds}" if runs else "no number is enough",
-                float(runs - part.seeds) if runs else math.inf,
-            ),
-            Cell(formats.count(extra * final_s) if runs else formats.NONE, extra * final_s if runs else math.nan),
+            Cell(formats.score(error, 4), error),
+            *[Cell(formats.share(share), share) for share in part.shares.values()],
+            *[Cell(_seconds_text(cost[by]), cost[by]) for by in ("studies", "seeds")],
         )
     )
 
 
-def _share(value: float, total: float) -> Cell:
-    share = value / total if total > 0 else math.nan
-    return Cell(formats.share(share), share)
+def _seconds_text(seconds: float) -> str:
+    if math.isnan(seconds):
+        return formats.NONE
+    return formats.count(seconds) if math.isfinite(seconds) else "no number is enough"
 
 
-def _seconds(material: Material, task: str) -> tuple[float, float]:
-    """Mean seconds of a whole study of the task, and of one final run of every recipe."""
-    rows = material.table[material.table["task"] == task]
-    if "cost.run_wall_s" not in rows:
-        return math.nan, math.nan
-    column = "cost.run_cpu_s" if "cost.run_cpu_s" in rows else "cost.run_wall_s"
-    counted = rows[rows["role"].isin(["trial", "candidate", "final", "baseline"])]
-    studies = max(1, counted["study"].nunique())
-    finals = rows[rows["role"] == "final"].groupby("recipe")[column].mean().sum()
-    return float(counted[column].sum()) / studies, float(finals)
+def _cost(material: Material, task: str, part: Parts) -> dict[str, float]:
+    """Seconds by more studies and by more final runs; NaN where no run measured its seconds."""
+    budget = material.experiment["budget"]
+    prices = [_seconds(material, task, part.a, role) for role in ("trial", "candidate", "final")]
+    trial, candidate, final = prices
+    if math.isnan(final) or material.unit == "seed":
+        return {"studies": math.nan, "seeds": math.nan}
+    search = Search(trials=budget["trials"], candidates=budget["candidates"], candidate_seeds=budget["candidate_seeds"])
+    spent = Prices(trial_s=_or(trial, final), candidate_s=_or(candidate, final), final_s=final)
+    return cost_of_halving(part.components, search, budget["seeds"], spent)
+
+
+def _or(seconds: float, instead: float) -> float:
+    return instead if math.isnan(seconds) else seconds
+
+
+def _seconds(material: Material, task: str, recipe: str, role: str) -> float:
+    """Mean seconds of a recipe's runs of one role: of the processor where they were measured."""
+    rows = material.rows(task, recipe, role)
+    column = next((name for name in SECONDS if name in rows), None)
+    return float(rows[column].mean()) if column else math.nan

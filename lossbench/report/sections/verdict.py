@@ -13,11 +13,11 @@ from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.sections import convergence
 from lossbench.report.sections.tuned import below_default
 from lossbench.report.writing import formats
-from lossbench.statistics.verdicts import PairVerdict
+from lossbench.statistics.looks import FIRST_LOOK, LEAST_RANKED
+from lossbench.statistics.power import StudiesNeeded
+from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
-FIRST_LOOK = 7  # studies at which pairs are tested for the first time
-ENOUGH = 4  # and from which there are intervals to read
 Kind = Literal[
     "winner", "top group", "indistinguishable", "single", "unranked", "undecided", "baseline", "broken", "nothing"
 ]
@@ -68,22 +68,34 @@ def answer(evidence: Evidence, task: str) -> Answer:
     )
 
 
-def effect_text(pair: PairVerdict, alpha: float = 0.05) -> str:
+def effect_text(pair: PairVerdict) -> str:
     """`+0.031 [0.020, 0.042], p = 0.002`: effect, interval at the pair's own level, adjusted p: they agree."""
-    low, high, _ = own_interval(pair, alpha)
-    return f"{formats.signed(pair.effect.mean)} {formats.interval(low, high)}, {formats.p_text(pair.p_holm)}"
+    effect = pair.judged or pair.effect
+    low, high = own_interval(pair)
+    tested = f", {formats.p_text(pair.p_adjusted)}" if pair.p_adjusted == pair.p_adjusted else ""
+    return f"{formats.signed(effect.mean)} {formats.interval(low, high)}{tested}"
 
 
-def detectable_text(pairs: list[PairVerdict], unit: str = "study") -> str:
+def detectable_text(pairs: list[PairVerdict]) -> str:
     """The difference that as many studies find with 80 % power, over the given pairs."""
-    found = np.array([pair.min_detectable_holm for pair in pairs])
+    found = np.array([pair.smallest_found for pair in pairs])
     found = found[np.isfinite(found)]
-    units = {"study": "studies", "seed": "seeds"}[unit]
     if not found.size:
-        return f"these {units} have no spread to say which difference they would find"
+        return "there is no spread to say which difference would be found"
     low, high = formats.score(float(found.min())), formats.score(float(found.max()))
-    size = low if low == high else f"{low} (or {high}, depending on the pair)"
-    return f"a difference of {size} is found with 80 % power by as many {units}"
+    size = low if low == high else f"{low} to {high}, depending on the pair,"
+    return f"a difference of {size} is found with 80 % power"
+
+
+def range_text(needed: StudiesNeeded | None) -> str:
+    """`12 to 24`, `24 or more`: the looks between which an answer is to be expected; empty where none is."""
+    if needed is None or needed.least is None:
+        return ""
+    if needed.least == needed.most:
+        return formats.count(needed.least)
+    return (
+        f"{formats.count(needed.least)} to {formats.count(needed.most)}" if needed.most else f"{needed.least} or more"
+    )
 
 
 def listed(names: tuple[str, ...] | list[str]) -> str:
@@ -95,26 +107,23 @@ def repeated(material: Material, task: str) -> str:
     """What differs when somebody does the whole work again, and what stays."""
     if material.unit == "seed":
         return "whoever repeats it with other seeds"
-    settings = material.experiment["tasks"][material.tasks.index(task)]
-    dealt = settings.get("splits", "dealt") == "dealt" and settings["protocol"] != "verification"
-    parts = ["another deal of train and validation"] if dealt else []
-    if len(material.studies) and material.tuned:
-        parts.append("other tuning")
-    parts.append("other seeds")
-    return f"whoever repeats the whole work ({', '.join(parts)}; these data, this pool of recipes, this test set)"
+    parts = ["another deal of train and validation"] if material.dealt(task) else []
+    parts += ["other tuning"] if material.tuned else []
+    changed = ", ".join([*parts, "other seeds"])
+    return f"whoever repeats the whole work ({changed}; these data, this pool of recipes, this test set)"
 
 
 def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], str]:
-    units = _units(material, found.studies)
+    units = _units(material, found.comparison.studies)
     if not found.sound:
         text = "Every recipe diverged, collapsed, failed, or is not better than the untrained network; see below."
         return "broken", "No recipe trained as it should", (), text
     if len(found.comparison.ranking) == 1:
         only = f"{found.leader} has a mean of {_mean(found, found.leader)} over {units}."
         return "single", "Only recipe with results", (found.leader,), f"There is nothing to compare it with. {only}"
-    if found.studies < ENOUGH:
+    if not found.comparison.ranked:
         return "unranked", f"Not ranked: {units}", (), _unranked(material, found)
-    if all(pair.verdict == "undecided" for pair in found.comparison.pairs):
+    if found.comparison.look is None:
         return "undecided", f"Undecided: {units}", (), _undecided(material, found)
     if found.alone:
         label = "Winner" if found.beats_all else "Leads the recipes that trained every time"
@@ -127,20 +136,22 @@ def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[st
 
 def _unranked(material: Material, found: Top) -> str:
     """Means, no verdict, and what it would take."""
+    studies = found.comparison.studies
     if material.unit == "seed":
         why = "So few seeds rank nothing"
-    elif found.studies <= 1:
+    elif studies <= 1:
         why = "This speaks of one tuning only: another search, deal or seed may well turn the order round"
     else:
-        why = f"{found.studies} studies rank nothing: another one may well turn the order round"
-    take = f"from {ENOUGH} on there are intervals to read, from {FIRST_LOOK} on tests"
+        why = f"{studies} studies rank nothing: another one may well turn the order round"
+    several = _units(material, LEAST_RANKED).partition(" ")[2]
+    take = f"From {LEAST_RANKED} {several} on there are intervals to read, from {FIRST_LOOK} on tests"
     setting = f" (budget.studies = {FIRST_LOOK})" if material.unit == "study" else ""
-    return f"{why}. Means only: {_means(found)}. {take.capitalize()}{setting}."
+    return f"{why}. Means only: {_means(found)}. {take}{setting}."
 
 
 def _undecided(material: Material, found: Top) -> str:
-    units = _units(material, FIRST_LOOK)
-    return f"The first look, at which pairs are tested, is at {units}. Means so far: {_means(found)}."
+    first = _units(material, FIRST_LOOK)
+    return f"Pairs are tested for the first time at {first}. Means so far: {_means(found)}."
 
 
 def _winner(material: Material, task: str, found: Top) -> str:
@@ -148,7 +159,7 @@ def _winner(material: Material, task: str, found: Top) -> str:
     versus = found.comparison.pair(found.leader, second)
     text = f"{found.leader} is better than every other recipe"
     text += "" if found.beats_all else " that trained every time"
-    text += f", and so {repeated(material, task)} is to find; by {_exactly(versus, found)} over the next, {second}."
+    text += f", and so {repeated(material, task)} is to find; by {_exactly(versus)} over the next, {second}."
     return text + (" The difference is below what matters in practice." if versus.negligible else "")
 
 
@@ -158,15 +169,15 @@ def _group(material: Material, task: str, found: Top) -> str:
     rest = "Every other recipe that trained every time" if found.troubles else "Every other recipe"
     below = (
         f"{rest} is worse, and so {repeated(material, task)} is to find; {first} is above the nearest, {nearest.b}, "
-        f"by {_exactly(nearest, found)}."
+        f"by {_exactly(nearest)}."
     )
     if len(group) == 1:
         return f"{first} has the highest mean ({_mean(found, first)}). {below}"
     same = listed(group[1:]) if len(group) <= MANY else f"{len(group) - 1} others, from {group[1]} down to {group[-1]}"
     pairs = [found.comparison.pair(first, name) for name in group[1:]]
     return (
-        f"{first} has the highest mean ({_mean(found, first)}); not told apart from it: {same}{_equal(pairs)}; "
-        f"{detectable_text(pairs, material.unit)}. {below}"
+        f"{first} has the highest mean ({_mean(found, first)}); not told apart from it: {same}; "
+        f"{detectable_text(pairs)}{_equal(material, pairs)}. {below}"
     )
 
 
@@ -179,26 +190,37 @@ def _nobody(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple
         text = f"No recipe was shown to differ from {found.leader}, the highest mean. Yet {shown}{more}."
         return "top group", "No single winner", found.group, text
     text = (
-        f"No pair of the {len(found.sound)} recipes was shown to differ{_equal(pairs)}; "
-        f"{detectable_text(pairs, material.unit)} (MAP@R)."
+        f"No pair of the {len(found.sound)} recipes was shown to differ; "
+        f"{detectable_text(pairs)}{_equal(material, pairs)}."
     )
     return "indistinguishable", "Indistinguishable", (), text
 
 
-def _exactly(pair: PairVerdict, found: Top) -> str:
-    """`+0.031 (99.4 % interval, the pair's own level: [0.010, 0.052]; adjusted p = 0.002)`."""
-    low, high, confidence = own_interval(pair, found.comparison.alpha)
+def _exactly(pair: PairVerdict) -> str:
+    """`+0.031 (99.4 % interval at this pair's own level: [0.010, 0.052]; adjusted p = 0.002)`."""
+    effect = pair.judged or pair.effect
+    low, high = own_interval(pair)
     return (
-        f"{formats.signed(pair.effect.mean)} ({formats.share(confidence)} interval, the pair's own level: "
-        f"{formats.interval(low, high)}; adjusted {formats.p_text(pair.p_holm)})"
+        f"{formats.signed(effect.mean)} ({pair.interval_name}: {formats.interval(low, high)}; adjusted "
+        f"{formats.p_text(pair.p_adjusted)})"
     )
 
 
-def _equal(pairs: list[PairVerdict]) -> str:
+def _equal(material: Material, pairs: list[PairVerdict]) -> str:
+    """How many pairs are equivalent, and how many studies it would take to show that of the others."""
     equal = [pair for pair in pairs if pair.verdict == "equivalent"]
-    if not equal:
-        return ""
-    return f" ({len(equal)} of {len(pairs)} equivalent within ±{EQUIVALENCE[PRIMARY]:g})"
+    region = f"±{EQUIVALENCE[PRIMARY]:g}"
+    text = f"; {len(equal)} of {len(pairs)} are equivalent within {region}" if equal else ""
+    needed = [pair.studies_for_equivalence for pair in pairs if pair.verdict == "indistinguishable"]
+    known = [one for one in needed if one is not None and one.least is not None]
+    if known:
+        several = _units(material, 2).partition(" ")[2]
+        most = None if any(one.most is None for one in known) else max(one.most or 0 for one in known)
+        least = min(one.least or 0 for one in known)
+        text += (
+            f"; to show equality within {region} takes {range_text(StudiesNeeded(least=least, most=most))} {several}"
+        )
+    return text
 
 
 def _unbeaten(evidence: Evidence, task: str, found: Top) -> list[str]:
@@ -210,7 +232,7 @@ def _unbeaten(evidence: Evidence, task: str, found: Top) -> list[str]:
     return [
         _baseline(name)
         for name in evidence.material.baselines
-        if name in known and comparison.pair(found.leader, name).verdict not in ("better", "undecided")
+        if name in known and comparison.pair(found.leader, name).verdict not in ("better", "undecided", "untested")
     ]
 
 
@@ -241,11 +263,22 @@ def _caveats(evidence: Evidence, task: str, found: Top) -> list[str]:
     waiting = [name for name in comparison.missing if name not in found.troubles]
     if waiting:
         said.append(f"no result yet: {listed(waiting)}")
-    incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete]
+    said += [f"{name}: dropped after study {last}, not tested" for name, last in material.dropped(task).items()]
+    if comparison.between_looks:
+        units = _units(material, comparison.studies)
+        said.append(
+            f"verdicts are those of the look at {comparison.look}: {units} are there, the next look is at "
+            f"{comparison.next_look}"
+        )
+    incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete and not _gone(pair, comparison)]
     if incomplete:
         units = _units(material, 2).partition(" ")[2]
         said.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack {units}")
     return said
+
+
+def _gone(pair: PairVerdict, comparison: Comparison) -> bool:
+    return bool({pair.a, pair.b} & {one.recipe for one in comparison.dropped})
 
 
 def _without_scores(material: Material, task: str) -> list[str]:

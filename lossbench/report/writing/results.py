@@ -17,9 +17,10 @@ from lossbench.report.evidence.comparisons import (
     SPACES,
     Evidence,
     Figure,
+    bounds,
     distance_figures,
-    within_bounds,
 )
+from lossbench.report.evidence.leaders import own_interval
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import tuning_tax
@@ -97,17 +98,17 @@ def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
         if not len(material.rows(task, name, role)):
             continue
         of_studies = [list(material.values(task, name, column, role).values()) for column in columns]
-        everything = mean_interval(np.array(of_studies, dtype=float).T, axis=0)
+        found = mean_interval(np.array(of_studies, dtype=float).T, axis=0)
         for index, column in enumerate(columns):
-            found = within_bounds(column, everything)
+            low, high = bounds(column) or (-math.inf, math.inf)
             if found.n[index]:
                 yield {
                     "recipe": name,
                     "role": role,
                     "figure": column,
                     "mean": _plain(found.mean[index]),
-                    "low": _plain(found.low[index]),
-                    "high": _plain(found.high[index]),
+                    "low": _plain(max(found.low[index], low)),
+                    "high": _plain(min(found.high[index], high)),
                     "sd": _plain(found.sd[index]),
                     "studies": int(found.n[index]),
                 }
@@ -129,6 +130,10 @@ def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
         "alpha": comparison.alpha,
         "tests": comparison.tests,
         "incomplete": comparison.incomplete,
+        "studies": comparison.studies,
+        "look": comparison.look,
+        "next_look": comparison.next_look,
+        "dropped": [standing.recipe for standing in comparison.dropped],
         "ranking": [standing.recipe for standing in comparison.ranking],
         "winner": comparison.winner,
         "top_group": list(comparison.top_group),
@@ -138,7 +143,7 @@ def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
 
 
 def _pair(pair: PairVerdict) -> dict[str, Any]:
-    effect = pair.effect
+    effect, own = pair.effect, own_interval(pair)
     return {
         "a": pair.a,
         "b": pair.b,
@@ -148,9 +153,12 @@ def _pair(pair: PairVerdict) -> dict[str, Any]:
         "low": _plain(effect.low),
         "high": _plain(effect.high),
         "p": _plain(effect.p),
-        "p_holm": _plain(pair.p_holm),
-        "p_sign_flip": _plain(effect.p_sign_flip),
-        "detectable": _plain(pair.min_detectable_holm),
+        "p_adjusted": _plain(pair.p_adjusted),
+        "p_sign_flip": _plain(pair.p_sign_flip),
+        "own_low": _plain(own[0]),
+        "own_high": _plain(own[1]),
+        "own_confidence": _plain(pair.judged.confidence if pair.judged else None),
+        "found": _plain(pair.smallest_found),
         "studies": effect.n,
         "incomplete": effect.incomplete,
     }

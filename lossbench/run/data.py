@@ -1,0 +1,106 @@
+"""The data of a task: its three splits as tensors on the device that computes."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossbench import datasets
+from lossbench.datasets import splits
+from lossbench.datasets.dataset import Dataset, Pairs
+from lossbench.datasets.loading import UnreadableFiles
+from lossbench.datasets.subset import training_samples, validation_samples
+from lossbench.run.evaluation import PairRows
+from lossbench.run.seeding import stream_seed
+from lossbench.specification.spec import RunSpec, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """One split on the device: uint8 images (N, C, H, W) and labels (N,) in 0..C-1."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskData:
+    """The three splits of a task, its number of training classes and the names of its test classes.
+
+    Attributes:
+        pairs: pairs to verify of `val` and of `test`, where the protocol brings its own.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    num_classes: int
+    test_names: tuple[str, ...]
+    checksum: str
+    pairs: tuple[PairRows, PairRows] | None = None
+
+
+@lru_cache(maxsize=2)
+def source(dataset: str, input_size: int | None) -> Dataset:
+    """A data set, loaded once a worker: its deals are indices into it."""
+    with warnings.catch_warnings():  # whoever planned the run was told
+        warnings.simplefilter("ignore", UnreadableFiles)
+        return datasets.load(dataset, input_size)
+
+
+@lru_cache(maxsize=2)
+def task_data(
+    task: Task, input_size: int | None, device: str, fold: int | None = None, deal: int | None = None
+) -> TaskData:
+    """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
+    data = source(task.dataset, input_size)
+    parts = splits.split(data, task.protocol, fold=fold, deal=deal)
+    train_index = training_samples(data, parts, task.train_classes, deal)
+    val_index = validation_samples(data, parts, task.val_classes, deal)
+    train_classes = np.unique(data.labels[train_index])
+    closed = task.protocol == "closed-set"
+
+    def tensors(index: np.ndarray, classes: np.ndarray) -> Split:
+        images = torch.from_numpy(np.ascontiguousarray(data.images[index]))
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        labels = torch.from_numpy(np.searchsorted(classes, data.labels[index]))
+        return Split(images=images.contiguous().to(device), labels=labels.to(device))
+
+    def classes_of(index: np.ndarray) -> np.ndarray:
+        return train_classes if closed else np.unique(data.labels[index])
+
+    def rows_of(pairs: Pairs, samples: np.ndarray) -> PairRows:
+        first, second = (torch.from_numpy(rows).to(device) for rows in pairs.within(samples))
+        return PairRows(first=first, second=second, same=torch.from_numpy(pairs.same).to(device))
+
+    pairs = None
+    if parts.val_pairs is not None and parts.test_pairs is not None:
+        pairs = rows_of(parts.val_pairs, parts.val), rows_of(parts.test_pairs, parts.test)
+    return TaskData(
+        train=tensors(train_index, train_classes),
+        val=tensors(val_index, classes_of(val_index)),
+        test=tensors(parts.test, classes_of(parts.test)),
+        num_classes=len(train_classes),
+        test_names=tuple(data.class_names[label] for label in classes_of(parts.test)),
+        checksum=data.checksum,
+        pairs=pairs,
+    )
+
+
+def with_label_noise(data: TaskData, spec: RunSpec) -> TaskData:
+    """Training and validation with a share of wrong labels, drawn from the seed's own stream."""
+    share = spec.training.label_noise if spec.task.label_noise is None else spec.task.label_noise
+    if not share:
+        return data
+    rng = np.random.default_rng(stream_seed(spec.seed, "label_noise"))
+
+    def noisy(split: Split) -> Split:
+        labels = splits.mislabel(split.labels.cpu().numpy(), share, rng)
+        return replace(split, labels=torch.from_numpy(labels).to(split.labels.device))
+
+    return replace(data, train=noisy(data.train), val=noisy(data.val))

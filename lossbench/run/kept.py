@@ -1,0 +1,47 @@
+"""What is kept of a final run to be drawn: samples of its embeddings, its worst mistakes, its model."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossbench import metrics
+from lossbench.run.data import Split
+from lossbench.run.training import State
+
+WORST_ERRORS = 12  # retrieval mistakes whose images are kept
+MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider
+PLANE_SAMPLES = 1500  # the same where D = 2, and training samples kept there: such features are drawn as they are
+LARGEST_DRAWN = float(np.finfo(np.float16).max)  # what the slider's half precision can hold
+
+
+def drawn_index(size: int, wanted: int) -> np.ndarray:
+    """A fixed sample of `size` rows, the same in every run, in ascending order."""
+    return np.sort(np.random.default_rng(0).choice(size, min(wanted, size), replace=False))
+
+
+def worst_errors(embeddings: Tensor, split: Split) -> dict[str, np.ndarray]:
+    """The test images whose nearest neighbor on the sphere is of another class, the surest mistakes first.
+
+    An image that is alone in its class could not do better, and is none.
+    """
+    found, distance = metrics.nearest_neighbours(metrics.unit(embeddings), split.labels, 1)
+    matched = split.labels.bincount()[split.labels] > 1
+    wrong = torch.nonzero((split.labels[found[:, 0]] != split.labels) & matched).flatten()
+    worst = wrong[distance[wrong, 0].argsort(stable=True)][:WORST_ERRORS]
+    pairs = torch.stack([worst, found[worst, 0]], 1)
+    return {
+        "errors.images": split.images[pairs].cpu().numpy(),
+        "errors.labels": split.labels[pairs].cpu().numpy(),
+        "errors.distance": distance[worst, 0].cpu().numpy(),
+    }
+
+
+def checkpoint(state: State) -> bytes:
+    """A state as `torch.save` writes it, loadable with `weights_only=True`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,67 @@
+"""The plain flags of `lossbench run`: each stands for one or a few `--set`, which are shown."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossbench.plugins import PluginError, registry
+from lossbench.plugins.mistakes import nearest
+
+QUICK = ("training.epochs=3", "budget.trials=2", "budget.seeds=2")  # minutes, to see whether everything works
+SUFFIXES = {".csv": "csv", ".npz": "features", ".parquet": "features"}
+PROTOCOL = "closed-set"  # tests on other samples of the same classes, of which any data with two a class has some
+PICTURE_SIZE = 32  # pixels: what the shipped networks train on in minutes; pictures of one size need not be scaled
+
+
+def settings(
+    *,
+    name: str | None = None,
+    data: str | None = None,
+    studies: int | None = None,
+    epochs: int | None = None,
+    recipes: str | None = None,
+    quick: bool = False,
+) -> list[str]:
+    """The `key=value` of every flag that was given; `quick` first, so that the others replace parts of it.
+
+    Raises:
+        PluginError: `data` is neither a folder, a table, a file of features, nor a data set's name.
+    """
+    found = list(QUICK) if quick else []
+    found += [f"name={name}"] if name is not None else []
+    found += [_task(data)] if data is not None else []
+    found += [f"budget.studies={studies}"] if studies is not None else []
+    found += [f"training.epochs={epochs}"] if epochs is not None else []
+    found += [f"recipes={json.dumps([each.strip() for each in recipes.split(',')])}"] if recipes is not None else []
+    return found
+
+
+def shown(overrides: Sequence[str]) -> str:
+    """`same as --set a=1 --set b=2`, quoted for a shell."""
+    return "same as " + shlex.join(part for each in overrides for part in ("--set", each))
+
+
+def _task(data: str) -> str:
+    """The one task that `--data` names."""
+    dataset = _dataset(data)
+    kind = dataset.partition(":")[0]
+    size = f", input_size = {PICTURE_SIZE}" if kind in ("folder", "csv") else ""
+    return f'tasks=[{{ dataset = {json.dumps(dataset)}, protocol = "{PROTOCOL}"{size} }}]'
+
+
+def _dataset(data: str) -> str:
+    """What an experiment would call it: `folder:PATH`, `csv:PATH`, `features:PATH`, or the name itself."""
+    known, path = registry.names("dataset"), Path(data).expanduser()
+    if data.partition(":")[0] in known:
+        return data
+    if path.is_dir():
+        return f"folder:{data}"
+    if path.suffix.lower() in SUFFIXES:
+        return f"{SUFFIXES[path.suffix.lower()]}:{data}"
+    raise PluginError(
+        f"--data {data}: is no folder of pictures, no .csv of paths and labels, no .npz or .parquet of features and no "
+        f"data set{nearest(data, known)}"
+    )
