@@ -2,9 +2,10 @@
 
     python -m benchmarks [NAME]... [--heavy]
 
-NAME: `losses`, `metrics`, `training`, `start`, `workers`, `gpu`; all but the last two where none is given. `--heavy`
-adds `workers` and the retrieval of 200,000 embeddings, which take minutes. `gpu` needs a card and MNIST.
-`inference` simulates experiments whose truth is known and prints its own tables: errors, coverage and power.
+NAME: `losses`, `metrics`, `training`, `start`, `workers`, `sharding`, `gpu`; all but the last three where none is
+given. `--heavy` adds `workers`, `sharding` and the retrieval of 200,000 embeddings, which take minutes. `gpu` needs a
+card and MNIST. `inference` simulates experiments whose truth is known and prints its own tables: errors, coverage and
+power.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from benchmarks import gpu, inference, losses, metrics, start, training, workers
+from benchmarks import gpu, inference, losses, metrics, sharding, start, training, workers
 from benchmarks.measure import Row
 from lossbench.run import device
 
@@ -22,7 +23,9 @@ LINE = "{what:<98} {ours:>18} {peer:>9} {ratio:>22}   {limit:<20} {reached}"
 
 @click.command(help=__doc__)
 @click.argument(
-    "names", nargs=-1, type=click.Choice(["losses", "metrics", "training", "start", "workers", "gpu", "inference"])
+    "names",
+    nargs=-1,
+    type=click.Choice(["losses", "metrics", "training", "start", "workers", "sharding", "gpu", "inference"]),
 )
 @click.option("--heavy", is_flag=True, help="Add what takes minutes.")
 def main(names: tuple[str, ...], heavy: bool) -> None:
@@ -36,6 +39,8 @@ def main(names: tuple[str, ...], heavy: bool) -> None:
     }
     if heavy or "workers" in names:
         groups["workers"] = workers.rows
+    if heavy or "sharding" in names:
+        groups["sharding"] = sharding.rows
     if "gpu" in names:
         groups["gpu"] = gpu.rows
     measured = [name for name in names or groups if name != "inference"]

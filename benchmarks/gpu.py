@@ -65,7 +65,7 @@ def _peak(precision: str) -> float:
 
 def _steps(spec: RunSpec, precision: str, peak: float) -> Iterator[Row]:
     """A step through the harness: its time, its share of the card's peak, and how often the host waits in it."""
-    data = task_data(spec.task, None, "cuda", None)
+    data = task_data(spec)
     model = build(spec, data)
     with FlopCounterMode(display=False) as counter:
         model.network(to_input(data.train.images[:BATCH])).sum().backward()

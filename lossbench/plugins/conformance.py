@@ -37,7 +37,7 @@ def check_loss(plugin: Plugin, checks: Mapping[str, Check] = CHECKS) -> Iterator
         if name == "scalar" and finding.status == "FAIL":
             break
     unknown = "a deviation is declared, but there is no such check"
-    for name in plugin.deviations.keys() - checks.keys() - {TRAINING}:
+    for name in plugin.deviations.keys() - CHECKS.keys() - {TRAINING}:
         yield Finding(check=name, status="FAIL", detail=unknown)
 
 

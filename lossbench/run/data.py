@@ -53,11 +53,20 @@ def source(dataset: str, input_size: int | None) -> Dataset:
         return datasets.load(dataset, input_size)
 
 
+def task_data(spec: RunSpec) -> TaskData:
+    """The splits of a run's task as tensors; kept, because a worker meets the same ones again and again."""
+    size = spec.task.input_size or spec.training.input_size
+    return _task_data(spec.task, size, spec.training.device, spec.fold, spec.deal)
+
+
+def forget() -> None:
+    """Forget what was loaded: the files may be others now."""
+    source.cache_clear()
+    _task_data.cache_clear()
+
+
 @lru_cache(maxsize=2)
-def task_data(
-    task: Task, input_size: int | None, device: str, fold: int | None = None, deal: int | None = None
-) -> TaskData:
-    """The splits of a task as tensors; kept, because a worker meets the same task again and again."""
+def _task_data(task: Task, input_size: int | None, device: str, fold: int | None, deal: int | None) -> TaskData:
     data = source(task.dataset, input_size)
     parts = splits.split(data, task.protocol, fold=fold, deal=deal)
     train_index = training_samples(data, parts, task.train_classes, deal)

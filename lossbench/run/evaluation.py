@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench import metrics
+from lossbench.metrics.pairs import MAX_PAIRS
 from lossbench.plugins import registry
 from lossbench.run import parallel
 from lossbench.run.training import to_input
@@ -47,7 +48,13 @@ def in_space(embeddings: Tensor, space: str) -> Tensor:
 
 
 def score_split(
-    embeddings: Tensor, labels: Tensor, *, verify: bool = False, draw: bool = False, plugins: tuple[str, ...] = ()
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    verify: bool = False,
+    draw: bool = False,
+    plugins: tuple[str, ...] = (),
+    max_pairs: int = MAX_PAIRS,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Every figure that needs one split only, in both spaces.
 
@@ -55,6 +62,7 @@ def score_split(
         verify: whether to verify all pairs too, as the classes are unseen.
         draw: whether to return what the report draws, too.
         plugins: names of metric plugins to compute beside the built-in figures.
+        max_pairs: number of pairs above which a fixed sample of so many is measured.
 
     Returns:
         `<space>.<figure>` to value, NaN where a figure is empty by definition; and with
@@ -64,11 +72,11 @@ def score_split(
     arrays: dict[str, np.ndarray] = {}
     for space in SPACES:
         points = in_space(embeddings, space)
-        pairs = metrics.repeated_class_pairs(points, labels)
+        pairs = metrics.repeated_class_pairs(points, labels, max_pairs=max_pairs)
         figures = metrics.distance_statistics(points, labels, pairs=pairs) | metrics.retrieval_metrics(points, labels)
         if verify:
             if figures["singleton_classes"]:  # their samples take part in impostor pairs here
-                figures |= metrics.verification_metrics(*metrics.pair_scores(points, labels))
+                figures |= metrics.verification_metrics(*metrics.pair_scores(points, labels, max_pairs=max_pairs))
             else:
                 figures |= metrics.pair_verification(pairs)
         for name in plugins:
@@ -80,6 +88,15 @@ def score_split(
             classes = metrics.per_class_statistics(points, labels)
             arrays |= {f"classes.{space}.{name}": values for name, values in classes.items()}
     return scores, arrays
+
+
+def score_retrieval(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+    """The retrieval figures of one split in both spaces."""
+    return {
+        f"{space}.{name}": value
+        for space in SPACES
+        for name, value in metrics.retrieval_metrics(in_space(embeddings, space), labels).items()
+    }
 
 
 def score_against_gallery(gallery: Tensor, gallery_labels: Tensor, queries: Tensor, labels: Tensor) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.plugins import Kind, PluginError, Problem, registry
-from lossbench.run import device, evaluation, parallel
+from lossbench.run import device, evaluation, parallel, sharding
 from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.run.data import TaskData, task_data, with_label_noise
 from lossbench.run.figures import evaluate
@@ -29,9 +29,10 @@ class RunResult:
 
     Attributes:
         record: the content of `result.json`.
-        arrays: the content of `embeddings.npz`; empty for a trial.
-        audit: test scores of every epoch, read by the report's section on bad practice only.
-        checkpoint: `torch.save` bytes of the state at the best epoch, loadable with `weights_only=True`.
+        arrays: the content of `embeddings.npz`; of a whole final run only.
+        audit: test scores of every validated epoch, read by the report's section on bad practice only.
+        checkpoint: `torch.save` bytes of the state at the best epoch, loadable with `weights_only=True`; of a whole
+            final run of a recipe only.
     """
 
     record: dict[str, Any]
@@ -85,7 +86,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         seed_globals(spec.seed, f"init.{name}")
         own = replace(problem, generator=stream(spec.seed, f"init.{name}"))
         module: nn.Module = registry.find(kind, name).build(own, **params)
-        return module.to(spec.training.device)
+        return sharding.sharded(module).to(spec.training.device)
 
     network = parallel.with_global_statistics(make("backbone", spec.backbone, {}))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
@@ -96,8 +97,7 @@ def build(spec: RunSpec, data: TaskData) -> Model:
 
 def _run(spec: RunSpec) -> RunResult:
     registry.load_files(spec.plugin_files)
-    size = spec.task.input_size or spec.training.input_size
-    data = task_data(spec.task, size, spec.training.device, spec.fold, spec.deal)
+    data = task_data(spec)
     if data.checksum != spec.provenance.data:
         raise PluginError(f"data of {spec.task.key} changed while the experiment ran; start it again")
     data = with_label_noise(data, spec)
@@ -108,10 +108,10 @@ def _run(spec: RunSpec) -> RunResult:
         history = train(model, data.train.images, data.train.labels, spec, clock, observer.validate)
     else:  # a baseline: epoch 0 is all there is
         history = History(best_state=model.state())
-        observer.validate(0)
+        history.best_score = (observer.validate(0) or {}).get("val_map_at_r", math.nan)
     collapsed = _has_collapsed(history, observer.val_embeddings, data.num_classes)
     model.load(history.best_state)
-    metrics_, arrays = evaluate(spec, model, data)
+    metrics_, arrays = evaluate(spec, model, data, history.best_score)
     clock.lap("evaluation")
     record = {
         "status": "diverged" if history.diverged_epoch is not None else "collapsed" if collapsed else "ok",
@@ -121,14 +121,12 @@ def _run(spec: RunSpec) -> RunResult:
         "curves": history.curves,
         "cost": _costs(model, clock, history),
     }
-    if not spec.final:
-        return RunResult(record=record)
-    arrays |= observer.drawn
+    keeps = spec.final and spec.whole
     return RunResult(
         record=record,
-        arrays=arrays,
-        audit={"test_map_at_r": observer.audit},
-        checkpoint=checkpoint(history.best_state) if spec.terms else None,
+        arrays=arrays | observer.drawn if keeps else {},
+        audit={"test_map_at_r": observer.audit} if observer.audit else {},
+        checkpoint=checkpoint(sharding.whole_state(model, history.best_state)) if keeps and spec.terms else None,
     )
 
 
@@ -153,7 +151,7 @@ def _costs(model: Model, clock: Clock, history: History) -> dict[str, float]:
     formed, active = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     costs["tuples_per_step"] = formed / history.steps if history.steps else 0.0
     costs["active_tuple_share"] = active / formed if formed else math.nan
-    costs["loss_parameters"] = float(sum(p.numel() for term in model.losses for p in term.module.parameters()))
+    costs["loss_parameters"] = float(sum(sharding.parameters(term.module) for term in model.losses))
     return costs
 
 

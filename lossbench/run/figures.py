@@ -5,32 +5,62 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from lossbench import metrics
 from lossbench.plugins import registry
 from lossbench.run import evaluation
 from lossbench.run.data import TaskData
-from lossbench.run.kept import PLANE_SAMPLES, drawn_index, worst_errors
-from lossbench.run.observing import with_centers
+from lossbench.run.kept import PLANE_SAMPLES, drawn_index, image_groups, worst_errors
+from lossbench.run.observing import centers_of
 from lossbench.run.pull import effective_pull
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model
 from lossbench.specification.spec import RunSpec
 
+# Of more pairs than this a fixed sample is measured: half a second would go for five million, for the fourth decimal.
+SAMPLED_PAIRS = 200_000
 
-def evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Scores of the chosen epoch; test is embedded here, once, and for final runs only."""
+
+def evaluate(
+    spec: RunSpec, model: Model, data: TaskData, best_score: float
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Figures and arrays of the chosen epoch; test is embedded here, once, and for final runs only.
+
+    A trial has the one figure that it is chosen by, `best_score`; a final run that is not `whole` what verdicts need.
+    """
+    if not spec.final:
+        return {"val": {"sphere.map_at_r": best_score}}, {}
+    if not spec.whole:
+        return {"val": {"sphere.map_at_r": best_score}} | _for_verdicts(model, data, spec.task.protocol), {}
+    return _everything(spec, model, data)
+
+
+def _for_verdicts(model: Model, data: TaskData, protocol: str) -> dict[str, dict[str, float]]:
+    """Retrieval in both spaces, accuracy of the head, and the given pairs where the protocol is about these."""
+    modules = [term.module for term in model.losses]
+    test, known = (evaluation.embed(model.network, split.images) for split in (data.test, data.train))
+    scores = {"test": evaluation.score_retrieval(test, data.test.labels)}
+    scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
+    if protocol == "closed-set":
+        scores["test"]["head_accuracy"] = evaluation.head_accuracy(modules, test, data.test.labels)
+    if data.pairs is not None:
+        val = evaluation.embed(model.network, data.val.images)
+        scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
+    return scores
+
+
+def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     plugins = tuple(name for name in registry.names("metric", spec.plugin_files) if _applies(name, spec.task.protocol))
     modules = [term.module for term in model.losses]
-    val = evaluation.embed(model.network, data.val.images)
-    scores = {"val": evaluation.score_split(val, data.val.labels, plugins=plugins)[0]}
-    if not spec.final:
-        return scores, {}
-    known = evaluation.embed(model.network, data.train.images)
-    test = evaluation.embed(model.network, data.test.images)
+    val, known, test = (evaluation.embed(model.network, each.images) for each in (data.val, data.train, data.test))
     unseen = spec.task.protocol == "open-set"
-    scores["test"], arrays = evaluation.score_split(test, data.test.labels, verify=unseen, draw=True, plugins=plugins)
+    scores = {"val": evaluation.score_split(val, data.val.labels, plugins=plugins, max_pairs=SAMPLED_PAIRS)[0]}
+    scores["test"], arrays = evaluation.score_split(
+        test, data.test.labels, verify=unseen, draw=True, plugins=plugins, max_pairs=SAMPLED_PAIRS
+    )
     scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
     if spec.task.protocol == "closed-set":
         scores["test"] |= evaluation.score_against_gallery(known, data.train.labels, test, data.test.labels)
@@ -39,10 +69,11 @@ def evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any
         scores["test"] |= evaluation.score_few_shot(test, data.test.labels)
     if data.pairs is not None:
         scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
-    for name, module in with_centers(model):
-        found = metrics.center_statistics(module.centers.detach(), known, data.train.labels)
+    for name, centers in centers_of(model):
+        found = metrics.center_statistics(centers, known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
     scores["train"] |= _pull(spec, model, data)
+    arrays |= {"jackknife.sphere.map_at_r": _jackknife(test, data.test.labels, spec.task.protocol)}
     arrays |= {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
     if spec.embedding_dim == 2:
         index = drawn_index(len(data.train.labels), PLANE_SAMPLES)
@@ -51,6 +82,14 @@ def evaluate(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any
             "train.labels": data.train.labels[index].cpu().numpy(),
         }
     return scores, arrays | worst_errors(test, data.test) | {"class_names": np.array(data.test_names)}
+
+
+def _jackknife(test: Tensor, labels: Tensor, protocol: str) -> np.ndarray:
+    """MAP@R on the sphere without each test class; in closed-set, where classes are known, without each of some groups
+    of images: (G,) float64.
+    """
+    groups = torch.from_numpy(image_groups(len(labels))).to(labels.device) if protocol == "closed-set" else labels
+    return metrics.map_at_r_without(metrics.unit(test), labels, groups).cpu().numpy()
 
 
 def _pull(spec: RunSpec, model: Model, data: TaskData) -> dict[str, float]:

@@ -12,6 +12,7 @@ from lossbench import metrics
 from lossbench.run.data import Split
 from lossbench.run.training import State
 
+IMAGE_GROUPS = 50  # of test images, left out in turn where test classes are those of training
 WORST_ERRORS = 12  # retrieval mistakes whose images are kept
 MAP_SAMPLES = 300  # test samples whose embedding is kept for every epoch, for the report's slider
 PLANE_SAMPLES = 1500  # the same where D = 2, and training samples kept there: such features are drawn as they are
@@ -21,6 +22,11 @@ LARGEST_DRAWN = float(np.finfo(np.float16).max)  # what the slider's half precis
 def drawn_index(size: int, wanted: int) -> np.ndarray:
     """A fixed sample of `size` rows, the same in every run, in ascending order."""
     return np.sort(np.random.default_rng(0).choice(size, min(wanted, size), replace=False))
+
+
+def image_groups(size: int) -> np.ndarray:
+    """One of IMAGE_GROUPS groups for each of `size` images (size,) int64, the same in every run, as even as can be."""
+    return np.random.default_rng(0).permutation(size) % IMAGE_GROUPS
 
 
 def worst_errors(embeddings: Tensor, split: Split) -> dict[str, np.ndarray]:

@@ -85,8 +85,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     first = next(iter(specs.values()))
     set_up(first.training.device)
     registry.load_files(first.plugin_files)
-    size = first.task.input_size or first.training.input_size
-    data = task_data(first.task, size, first.training.device, first.fold, first.deal)
+    data = task_data(first)
     steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
     batches = _batches(first, data)
     order = random.Random(0)

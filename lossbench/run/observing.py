@@ -1,15 +1,15 @@
-"""What is looked at after every epoch of a run: validation for the choice, test for the sealed audit only."""
+"""What is looked at while a run trains: validation for the choice of the epoch, test for the sealed audit only."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lossbench import metrics
-from lossbench.run import evaluation
+from lossbench.run import evaluation, sharding
 from lossbench.run.data import TaskData
 from lossbench.run.kept import LARGEST_DRAWN, MAP_SAMPLES, PLANE_SAMPLES, drawn_index
 from lossbench.run.training import Model
@@ -17,14 +17,14 @@ from lossbench.specification.spec import RunSpec
 
 
 class Observer:
-    """Looks at the model after every epoch: validation for the choice, test for the sealed audit only."""
+    """Looks at the model after every validated epoch; a trial needs one figure and gets no other."""
 
     def __init__(self, spec: RunSpec, model: Model, data: TaskData) -> None:
         self.spec, self.model, self.data = spec, model, data
         self.audit: list[float] = []
         self.epochs: list[np.ndarray] = []
         self.val_embeddings = torch.empty(0)
-        self.centers = {name: module.centers.detach().clone() for name, module in with_centers(model)}
+        self.centers = dict(centers_of(model))
         self.drawn_centers: list[np.ndarray] = []
         plane = spec.embedding_dim == 2
         self.drawn_index = drawn_index(len(data.test.labels), PLANE_SAMPLES if plane else MAP_SAMPLES)
@@ -36,44 +36,52 @@ class Observer:
             return None
         self.val_embeddings = embeddings
         points = metrics.unit(embeddings)
-        scores = {
-            "val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"],
-            "val_intra_inter_ratio": metrics.scatter_statistics(points, self.data.val.labels)["intra_inter_ratio"],
-        }
-        drift = self._center_drift()
-        if self.spec.final:
-            self._audit()
-        return scores | drift
+        scores = {"val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"]}
+        if not self.spec.final:
+            return scores
+        scatter = metrics.scatter_statistics(points, self.data.val.labels)
+        scores |= {"val_intra_inter_ratio": scatter["intra_inter_ratio"]} | self._center_drift()
+        self._look_at_test()
+        return scores
 
-    def _audit(self) -> None:
-        embeddings = evaluation.embed(self.model.network, self.data.test.images)
-        finite = bool(embeddings.isfinite().all())
-        points = metrics.unit(embeddings)
-        self.audit.append(metrics.retrieval_metrics(points, self.data.test.labels)["map_at_r"] if finite else math.nan)
-        drawn = embeddings[self.drawn_index].clamp(-LARGEST_DRAWN, LARGEST_DRAWN)
-        self.epochs.append(drawn.cpu().numpy().astype(np.float16))
-        if self.spec.embedding_dim == 2:
-            self.drawn_centers += [self.centers[name].cpu().numpy() for name in list(self.centers)[:1]]
+    def _look_at_test(self) -> None:
+        """Score test where this run is audited; keep a sample of it where it is drawn."""
+        if self.spec.audit:
+            embeddings = evaluation.embed(self.model.network, self.data.test.images)
+            self.audit.append(self._test_map_at_r(embeddings))
+            sample = embeddings[self.drawn_index]
+        elif self.spec.whole:
+            sample = evaluation.embed(self.model.network, self.data.test.images[self.drawn_index])
+        if self.spec.whole:
+            self.epochs.append(sample.clamp(-LARGEST_DRAWN, LARGEST_DRAWN).cpu().numpy().astype(np.float16))
+            if self.spec.embedding_dim == 2:
+                self.drawn_centers += [self.centers[name].cpu().numpy() for name in list(self.centers)[:1]]
+
+    def _test_map_at_r(self, embeddings: Tensor) -> float:
+        if not embeddings.isfinite().all():
+            return math.nan
+        return metrics.retrieval_metrics(metrics.unit(embeddings), self.data.test.labels)["map_at_r"]
 
     def _center_drift(self) -> dict[str, float]:
         """Mean distance by which the centers moved since the last look, and how many never did."""
         drift = {}
-        for name, module in with_centers(self.model):
-            moved = (module.centers.detach() - self.centers[name]).norm(dim=1)
-            self.centers[name] = module.centers.detach().clone()
+        for name, centers in centers_of(self.model):
+            moved = (centers - self.centers[name]).norm(dim=1)
+            self.centers[name] = centers
             drift[f"{name}.drift"] = float(moved.mean())
             drift[f"{name}.dead_centers"] = float((moved == 0).sum())
         return drift
 
     @property
     def drawn(self) -> dict[str, np.ndarray]:
-        """Embeddings (epochs, samples, D) of a fixed part of test, with their indices; where D = 2 the centers
-        (epochs, C, 2) of the first loss that has any.
+        """Embeddings (looks, samples, D) of a fixed part of test, with their indices; where D = 2 the centers
+        (looks, C, 2) of the first loss that has any.
         """
         drawn = {"epochs.embeddings": np.stack(self.epochs), "epochs.index": self.drawn_index}
         return drawn | ({"epochs.centers": np.stack(self.drawn_centers)} if self.drawn_centers else {})
 
 
-def with_centers(model: Model) -> list[tuple[str, Any]]:
-    """The losses that keep one center a class in a buffer `centers`."""
-    return [(term.name, term.module) for term in model.losses if hasattr(term.module, "centers")]
+def centers_of(model: Model) -> list[tuple[str, Tensor]]:
+    """The losses that keep one center a class, with a copy of the centers (C, D) of all classes."""
+    found = [(term.name, term.module) for term in model.losses if hasattr(term.module, "centers")]
+    return [(name, sharding.centers(module).clone()) for name, module in found]

@@ -86,15 +86,25 @@ def sum_gradients(network: nn.Module) -> None:
 
 
 def synchronize(modules: Iterable[nn.Module]) -> None:
-    """Give every rank the parameters and buffers of the first.
+    """Give every rank the parameters and buffers of the first; what is split over the ranks (`axes`) stays where it is.
 
     They are the same by construction; a loss whose kernels add in any order may let them drift by a rounding.
     """
     if size() == 1:
         return
     for module in modules:
-        for value in module.state_dict().values():
-            dist.broadcast(value, src=0)
+        for name, value in module.state_dict().items():
+            if name not in getattr(module, "axes", ()):
+                dist.broadcast(value, src=0)
+
+
+def everywhere(holds: bool) -> bool:
+    """Whether something holds on every rank, so that all take the same decision."""
+    if size() == 1:
+        return holds
+    answers = torch.tensor([int(holds)])
+    dist.all_reduce(answers, op=dist.ReduceOp.MIN, group=_control)
+    return bool(answers)
 
 
 def from_first(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossbench.run import sharding
 from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
 from lossbench.specification.spec import Training
 
@@ -35,6 +36,7 @@ def effective_pull(
     model.train(True)
     modules: dict[str, Any] = {term.name: term.module for term in model.losses}
     start = {name: module.centers.detach().clone() for name, module in modules.items()}
+    before = {name: sharding.centers(module).clone() for name, module in modules.items()}
     points = embeddings.detach().requires_grad_()
     found: dict[str, float] = {}
     if not modules:
@@ -51,7 +53,7 @@ def effective_pull(
         if repeat in (0, REPEATS - 1):
             kind = "pull_sustained" if repeat else "pull"
             for name, module in modules.items():
-                found[f"{name}.{kind}"] = _coefficient(start[name], module.centers.detach(), points.detach(), labels)
+                found[f"{name}.{kind}"] = _coefficient(before[name], sharding.centers(module), points.detach(), labels)
     return found
 
 

@@ -71,7 +71,8 @@ class History:
     """What training recorded.
 
     Attributes:
-        curves: one value an epoch, epoch 0 (untrained) first; NaN where there is none.
+        curves: one value for each epoch that was validated, epoch 0 (untrained) first; `epoch` numbers them; NaN where
+            there is none.
         best_epoch: the epoch of the highest validation score, the first of equals.
         best_state: the model at that epoch.
         steps, images: optimizer steps taken and images seen.
@@ -112,7 +113,7 @@ def train(
     Args:
         images: (N, C, H, W) uint8 of the training split, on the device to train on.
         labels: (N,) int64 in 0..C-1, there too.
-        validate: scores the model after an epoch; None where its embeddings are not finite.
+        validate: scores the model after an epoch of `validated_epochs`; None where its embeddings are not finite.
 
     Raises:
         TimeLimitError: more than `time_limit_s` seconds at the end of an epoch, evaluation included.
@@ -123,6 +124,7 @@ def train(
     steps_per_epoch = max(1, len(labels) // settings.batch_size)
     factor = rate_factor(settings, steps_per_epoch * settings.epochs)
     precision = autocast(settings)
+    validated = validated_epochs(settings)
     history = History()
     _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
     clock.lap("evaluation")
@@ -170,8 +172,11 @@ def train(
         parallel.synchronize(model.parts().values())
         means = [value / len(plan) for value in torch.stack(sums).tolist()]
         loss = sum(term.weight * mean for term, mean in zip(model.losses, means, strict=True) if term.weight)
+        finite = parallel.everywhere(math.isfinite(loss) and model.is_finite())
+        if finite and epoch not in validated:
+            clock.lap("evaluation")
+            continue
         coverage = int(plan.flatten().bincount().count_nonzero()) / len(labels)
-        finite = parallel.from_first(math.isfinite(loss) and model.is_finite())
         scores = parallel.from_first(validate(epoch) if finite else None)
         facts = {"loss": loss, "coverage": coverage, "wall_s": clock.training_s}
         facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means, strict=True)}
@@ -179,6 +184,16 @@ def train(
         if not _keep(history, model, epoch, scores, facts):
             break
     return history
+
+
+def validated_epochs(settings: Training) -> tuple[int, ...]:
+    """The epochs after which validation is scored, evenly spaced; the last is always one.
+
+    >>> validated_epochs(Training(epochs=10, validations=4))
+    (2, 5, 7, 10)
+    """
+    count = min(settings.validations or settings.epochs, settings.epochs)
+    return tuple(settings.epochs * turn // count for turn in range(1, count + 1))
 
 
 def combine(losses: list[WeightedLoss], embeddings: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -11,7 +11,8 @@ from lossbench import metrics
 from lossbench.plugins.checks.subject import Subject, Violation
 from lossbench.run import device, evaluation
 from lossbench.run.clock import make_clock
-from lossbench.run.execution import TaskData, build, task_data
+from lossbench.run.data import TaskData, source, task_data
+from lossbench.run.execution import build
 from lossbench.run.training import History, Model, train
 from lossbench.specification.recipes import make_recipe
 from lossbench.specification.spec import Provenance, RunSpec, Task, Training
@@ -28,8 +29,8 @@ def training(subject: Subject) -> str:
     proxies, where a loss has them, must know the labels.
     """
     device.set_up("cpu")
-    data = task_data(TASK, None, "cpu", None)
-    spec = _spec(subject, data)
+    spec = _spec(subject)
+    data = task_data(spec)
     model = build(spec, data)
     history = _train(model, data, spec)
     losses, scores = history.curves["loss"][1:], history.curves["val_map_at_r"]
@@ -51,13 +52,13 @@ def training(subject: Subject) -> str:
     return f"loss {losses[0]:.3g} to {losses[-1]:.3g}, MAP@R {scores[0]:.3f} to {scores[-1]:.3f} in {_steps(history)}"
 
 
-def _spec(subject: Subject, data: TaskData) -> RunSpec:
+def _spec(subject: Subject) -> RunSpec:
     recipe = make_recipe(subject.plugin.name, subject.plugin.name, SETTINGS)
     values = {**recipe.defaults, **subject.params}
     return RunSpec(
         task=TASK, backbone="convnet", embedding_dim=32, terms=recipe.terms(values), sampler=recipe.sampler,
         lr=float(values["lr"]), training=SETTINGS, seed=0, final=False,
-        provenance=Provenance(data=data.checksum, code=""),
+        provenance=Provenance(data=source(TASK.dataset, None).checksum, code=""),
     )  # fmt: skip
 
 

@@ -10,7 +10,15 @@ from pathlib import Path
 from lossbench.plugins import PluginError, registry
 from lossbench.plugins.mistakes import nearest
 
-QUICK = ("training.epochs=3", "budget.trials=2", "budget.seeds=2")  # minutes, to see whether everything works
+QUICK = (
+    "training.epochs=3",
+    "budget.studies=2",
+    "budget.trials=2",
+    "budget.candidates=1",
+    "budget.candidate_seeds=1",
+    "budget.seeds=1",
+    "budget.longer=0",
+)  # minutes, to see whether everything works
 SUFFIXES = {".csv": "csv", ".npz": "features", ".parquet": "features"}
 PROTOCOL = "closed-set"  # tests on other samples of the same classes, of which any data with two a class has some
 PICTURE_SIZE = 32  # pixels: what the shipped networks train on in minutes; pictures of one size need not be scaled

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ class Plan:
             for the estimate of time.
         deals: tasks whose training and validation every study deals anew.
         folds: tasks of which a study is a fold, and how many they have.
+        file_digest: SHA-256 of the experiment file; empty where there is no file.
     """
 
     experiment: Experiment
@@ -51,6 +53,16 @@ class Plan:
     pixels: Mapping[Task, int]
     deals: frozenset[Task]
     folds: Mapping[Task, int]
+    file_digest: str = ""
+
+    def steps_an_epoch(self, task: Task) -> int:
+        """Full batches in the training split of a task."""
+        return self.train_sizes[task] // self.experiment.training.batch_size
+
+    def with_epochs(self, epochs: int) -> Plan:
+        """The same plan with a number in place of `epochs = "auto"`."""
+        training = self.experiment.training.model_copy(update={"epochs": epochs})
+        return replace(self, experiment=self.experiment.model_copy(update={"training": training}))
 
     def run_counts(self, task: Task, study: int, recipes: Sequence[Recipe]) -> Counts:
         """How many runs of each kind a study of a task with these recipes has, baselines among the final ones."""
@@ -179,6 +191,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         pixels={task: data.pixels for task, data in looked.items()},
         deals=frozenset(task for task, data in looked.items() if data.deals and task.splits == "dealt"),
         folds={task: data.folds for task, data in looked.items() if data.folds},
+        file_digest=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "",
     )
 
 

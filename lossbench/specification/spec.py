@@ -20,8 +20,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     StringConstraints,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_serializer,
     field_validator,
 )
@@ -35,6 +38,7 @@ Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Value = float | int | str
+AUTO = "auto"
 
 
 class Table(BaseModel):
@@ -82,6 +86,10 @@ class RecipeEntry(Table):
     use: Name
 
 
+def _or_auto(given: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    return given if given == AUTO else number(given)
+
+
 def _recipe_entry(item: Any) -> Any:
     return {"name": item, "use": item} if isinstance(item, str) else item
 
@@ -90,7 +98,10 @@ class Training(Table):
     """One setting for every recipe of an experiment.
 
     Attributes:
-        epochs: passes over the training split; an epoch is floor(N / batch_size) full batches.
+        epochs: passes over the training split; an epoch is floor(N / batch_size) full batches. A file may say `auto`:
+            then a pilot finds a number before the first study; the type is that of every run.
+        validations: how many times validation is scored while a run trains, at evenly spaced epochs, the last one among
+            them; the untrained network is scored beside them. Absent, after every epoch.
         batch_size: images in a batch, for every sampler.
         samples_per_class: M of the balanced sampler.
         optimizer: `adam` or `sgd` (with `momentum`).
@@ -107,7 +118,10 @@ class Training(Table):
         time_limit_s: a run that takes longer is stopped and recorded as failed.
     """
 
-    epochs: Annotated[Whole, Field(ge=1, le=100_000)] = 15
+    epochs: Annotated[
+        Whole, Field(ge=1, le=100_000), WrapValidator(_or_auto), PlainSerializer(lambda epochs: epochs, return_type=Any)
+    ] = 15
+    validations: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=4)] = 64
     samples_per_class: Annotated[Whole, Field(ge=2)] = 4
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -121,6 +135,11 @@ class Training(Table):
     processes: Annotated[Whole, Field(ge=1)] = 1
     precision: Literal["float32", "bf16"] = "float32"
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
+
+    @property
+    def piloted(self) -> bool:
+        """Whether the number of epochs is still to be found."""
+        return str(self.epochs) == AUTO
 
 
 class Several(Table):
@@ -167,7 +186,7 @@ class Budget(Table):
     candidate_seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
     seeds: Annotated[Whole, Field(ge=1, le=10_000)] = 2
     longer: Annotated[Whole, Field(ge=0, le=10_000)] = 4
-    racing: bool = False
+    racing: Annotated[bool, Field(strict=True)] = False
 
     @field_serializer("studies")
     def _as_written(self, studies: Several) -> Any:

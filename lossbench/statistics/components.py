@@ -106,7 +106,7 @@ def variance_components(effects: npt.ArrayLike, *, classes: float = 0.0) -> Comp
     """Components of effects (studies, seeds), seeds paired within a study, by one-way analysis of variance.
 
     The unbiased estimates of a random-effects model with unequal numbers (Searle, Casella and McCulloch 1992, ch. 3),
-    at least zero. NaNs are left out. `classes` is `ClassInterval.class_variance`. ValueError for fewer than two studies.
+    at least zero. NaNs are left out. `classes` is `ClassInterval.class_variance`. ValueError below two studies.
     """
     table = np.asarray(effects, dtype=np.float64)
     if table.ndim != 2:

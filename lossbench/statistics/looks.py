@@ -7,8 +7,8 @@ together stay below alpha (by Bonferroni's inequality over looks).
 
 Spending in the shape of O'Brien and Fleming saves nearly everything for the last look; without a last look there is
 nothing to save for, and any shares must fall off in the long run. Seven tenths are spent where the default stops: that
-keeps nearly the power of a test without looks there, and what it costs later is in docs/protocol.md. Boundaries that use
-the correlation of the looks would find a little more, and trust normal scores more than a search deserves.
+keeps nearly the power of a test without looks there, and what it costs later is in docs/protocol.md. Boundaries that
+use the correlation of the looks would find a little more, and trust normal scores more than a search deserves.
 """
 
 from __future__ import annotations

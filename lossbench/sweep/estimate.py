@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
 from lossbench.specification.spec import Task
 from lossbench.store import Store
-from lossbench.sweep.sweep import Job, Record, Sweep
+from lossbench.sweep.jobs import Job, Record
+from lossbench.sweep.sweep import Sweep
 
 # Seconds before anything ran, measured once on a two-core machine with `convnet`: of a run, of an image and a value of
 # it in training, of a pair of scored images in a ranking and in the statistics. Machines differ, so "about".
@@ -23,7 +25,7 @@ TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5}  # how many times as long an im
 MAX_PAIRS = 5_000_000  # of the statistics, which take a sample of more
 
 Kind = tuple[Task, str]  # "trials", which see validation only, "finals", or "longer" ones
-KIND_OF = {"trial": "trials", "candidate": "trials", "longer": "longer"}  # by role; all else is final
+KIND_OF = {"pilot": "pilot", "trial": "trials", "candidate": "trials", "longer": "longer"}  # by role; all else is final
 
 
 class _Looking(Sweep):
@@ -51,10 +53,12 @@ class Survey:
     """What is planned and what of it is stored.
 
     Attributes:
+        plan: with the epochs that a stored pilot found.
         found: the planned runs that are there and the seconds that each took.
         planned: how many runs of each kind are planned by now.
     """
 
+    plan: Plan
     found: Sequence[tuple[Job, float | None]]
     planned: Counter[Kind]
 
@@ -62,16 +66,22 @@ class Survey:
 def survey(plan: Plan, store: Store) -> Survey:
     """Look through the store; nothing is run or written."""
     looked = _Looking(plan, store)
-    planned = Counter[Kind]()
+    planned = Counter[Kind]((job.spec.task, "pilot") for job in looked.jobs if job.role == "pilot")
     for task, race in looked.races.items():
         for number in range(1, race.until + 1):
             counts = plan.run_counts(task, number, race.recipes_of(number))
             planned.update({(task, kind): count for kind, count in counts._asdict().items()})
-    return Survey(looked.found, planned)
+    return Survey(looked.plan, looked.found, planned)
 
 
-def seconds_left(plan: Plan, looked: Survey) -> float:
-    """Seconds of work for one worker: of each kind of run the mean of those stored, else from its images."""
+def seconds_left(looked: Survey) -> float:
+    """Seconds of work for one worker: of each kind of run the mean of those stored, else from its images.
+
+    NaN before a pilot has found how long a run is.
+    """
+    plan = looked.plan
+    if plan.experiment.training.piloted:
+        return math.nan
     missing = looked.planned.copy()
     missing.subtract(_kind(job) for job, _ in looked.found)
     seconds = _mean_seconds(looked.found)
@@ -85,7 +95,7 @@ def guess(plan: Plan, kind: Kind) -> float:
     slower = TIMES_CONVNET.get(plan.experiment.backbone, 1.0)
     pixels, (val, test) = plan.pixels[task], plan.scored[task]
     epochs = training.epochs * (2 if role == "longer" else 1)
-    looks = epochs
+    looks = min(epochs, training.validations or epochs)
     image_s = (IMAGE_S + PIXEL_S * pixels) * slower
     scored = 0 if role == "trials" else test
     forward = image_s * (epochs * plan.train_sizes[task] + EMBEDDING * (looks * val + scored))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,15 +18,16 @@ from lossbench.run.clock import TimeLimitError
 from lossbench.specification import shipped
 from lossbench.specification.parsing import blamed, read_experiment
 from lossbench.specification.plan import Plan, make_plan
-from lossbench.specification.spec import Experiment, SpecError, Task, nearest
+from lossbench.specification.spec import Budget, Experiment, SpecError, Task, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import estimate, ranks
 from lossbench.sweep.driver import Note, driving
+from lossbench.sweep.plan_file import planned_before, stale_reasons
 from lossbench.sweep.probe import run_probe, run_scaling
 from lossbench.sweep.progress import Board, duration
 from lossbench.sweep.replay import TOLERANCE, Replay, spec_of, stored_run
 from lossbench.sweep.replay import replay as replay_run
-from lossbench.sweep.sweep import Sweep, planned_before, stale_reasons
+from lossbench.sweep.sweep import Sweep
 
 PRELOAD = ("lossbench.run.execution",)  # what a worker imports before its first run
 FEW_STEPS = 100  # of a run, below which a dry run warns
@@ -78,9 +80,12 @@ def run(
         beat = partial(_beat, note, executor)
         if in_turns(experiment, executor):
             board.message("runs take turns on a GPU; `nvidia-cuda-mps-control -d` lets them share it: docs/scaling.md")
-        Sweep(plan, store, executor, board, retry_failed=retry_failed, beat=beat).run()
+        for warning in (each for task in experiment.tasks for each in too_few_steps(plan, task)):
+            board.message(f"warning: {warning}")
+        sweep = Sweep(plan, store, executor, board, retry_failed=retry_failed, beat=beat)
+        sweep.run()
         if ranks.started() == 1:  # the probe measures the steps of one process
-            _probe(plan, store, executor, board)
+            _probe(sweep.plan, store, executor, board)
 
 
 def try_losses(plan: Plan) -> None:
@@ -151,6 +156,7 @@ def in_turns(experiment: Experiment, executor: Executor) -> bool:
 
 def probe(plan: Plan, store: Store) -> None:
     """Measure the steps of every recipe anew, and how each loss scales, on one otherwise idle worker."""
+    plan = estimate.survey(plan, store).plan
     executor = ProcessExecutor(1)
     with Board() as board:
         try:
@@ -208,48 +214,64 @@ def check_writable(*folders: Path) -> None:
 
 def describe(plan: Plan, store: Store, workers: int | None) -> str:
     """What a run would do and about how long it would take. Nothing is run or written."""
-    experiment, budget = plan.experiment, plan.experiment.budget
+    looked = estimate.survey(plan, store)
+    plan, experiment = looked.plan, looked.plan.experiment
     count = worker_count(experiment, workers) or 1
     lines = [f"{experiment.name}: {experiment.question}".rstrip(": ")]
     for task in experiment.tasks:
-        lines += _described(plan, task)
+        lines += [_described(plan, task), *(f"  warning: {warning}" for warning in too_few_steps(plan, task))]
     for recipe in plan.recipes:
         searched = ", ".join(recipe.searched) or "nothing"
-        trials = budget.trials if recipe.searched else 1
+        trials = experiment.budget.trials if recipe.searched else 1
         lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} trials a study")
-    looked = estimate.survey(plan, store)
-    left_s = estimate.seconds_left(plan, looked)
-    studies = budget.studies
-    several = f"{studies.least} to {studies.most}" if studies.least < studies.most else f"{studies.least}"
-    lines.append(
-        f"  {several} studies; of each recipe in a study {budget.candidates} trials and the default again with "
-        f"{budget.candidate_seeds} fresh seeds, then {budget.seeds} final runs"
-    )
+    lines.append(f"  {_budget(experiment.budget)}")
     lines.append(f"{looked.planned.total()} planned runs, {len(looked.found)} of them done")
-    lines.append(f"about {duration(left_s / count)} on {count} worker{'s' if count > 1 else ''}")
+    left_s = estimate.seconds_left(looked)
+    on = f"on {count} worker{'s' if count > 1 else ''}"
+    lines.append(f"time not known yet {on}: the pilot comes first" if math.isnan(left_s) else
+                 f"about {duration(left_s / count)} {on}")  # fmt: skip
     if stale := stale_reasons(plan, store, planned_before(plan, store), [job for job, _ in looked.found]):
         lines.append(f"{len(stale)} stored runs would be repeated")
     return "\n".join(lines)
 
 
-def _described(plan: Plan, task: Task) -> list[str]:
+def _described(plan: Plan, task: Task) -> str:
     """What a dry run says of a task's data and of how long it trains."""
     training = plan.experiment.training
-    per_epoch = plan.train_sizes[task] // training.batch_size
-    steps = per_epoch * training.epochs
-    val, test = plan.scored[task]
+    per_epoch, (val, test) = plan.steps_an_epoch(task), plan.scored[task]
     dealt = "dealt anew by every study" if task in plan.deals else "the same in every study"
     folds = f"; a study is one of {plan.folds[task]} folds" if task in plan.folds else ""
-    lines = [
+    steps = "steps a run not known yet" if training.piloted else f"{per_epoch * training.epochs} steps a run"
+    return (
         f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test images; training and "
-        f"validation are {dealt}{folds}; {steps} steps a run"
+        f"validation are {dealt}{folds}; {steps} ({per_epoch} an epoch)"
+    )
+
+
+def _budget(budget: Budget) -> str:
+    """What a dry run says of the studies, and of what a recipe gets in one."""
+    least, most = budget.studies.least, budget.studies.most
+    studies = f"{least} studies" if least == most else f"{least} to {most} studies, as many as decide the top"
+    candidates = (
+        f"{budget.candidates} trials and the default again with {budget.candidate_seeds} fresh seeds, then "
+        if budget.trials > 1
+        else ""
+    )
+    longer = f"; twice the epochs too in the first {min(budget.longer, most)}" if budget.longer else ""
+    racing = "; recipes clearly beaten leave" if budget.racing else ""
+    return f"{studies}; of each recipe in a study {candidates}{budget.seeds} final runs{longer}{racing}"
+
+
+def too_few_steps(plan: Plan, task: Task) -> list[str]:
+    """A line where a run would hardly train: below FEW_STEPS steps."""
+    training, per_epoch = plan.experiment.training, plan.steps_an_epoch(task)
+    if training.piloted or (steps := per_epoch * training.epochs) >= FEW_STEPS:
+        return []
+    enough = -(-FEW_STEPS // per_epoch)
+    return [
+        f"{task.key}: {steps} steps a run hardly train a network; --set training.epochs={enough} makes {FEW_STEPS} of "
+        'them, "auto" finds how many are needed'
     ]
-    if steps < FEW_STEPS:
-        lines.append(
-            f"  warning: {steps} steps hardly train a network; --set training.epochs={-(-FEW_STEPS // per_epoch)} "
-            f"makes {FEW_STEPS}"
-        )
-    return lines
 
 
 def worker_count(experiment: Experiment, asked: int | None) -> int:

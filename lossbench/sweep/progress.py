@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from lossbench.executors import interrupt
-from lossbench.sweep.sweep import Job, Record, objective
+from lossbench.sweep.jobs import Job, Record, objective
 
 PLAIN_EVERY_S = 10.0
 

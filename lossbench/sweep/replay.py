@@ -13,7 +13,8 @@ from lossbench.plugins import PluginError, registry
 from lossbench.specification.plan import provenance_of
 from lossbench.specification.spec import Provenance, RunSpec, from_json, nearest
 from lossbench.store import Store, StoreError
-from lossbench.sweep.sweep import Record, execute_spec
+from lossbench.sweep.feed import execute_spec
+from lossbench.sweep.jobs import Record
 
 TOLERANCE = 0.01  # of a figure's size, or absolute below 1: what other kernels may move a short run by
 

@@ -11,6 +11,7 @@ import math
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,18 +105,38 @@ class Search:
             )
 
 
-def chosen(again: Mapping[int, Sequence[float | None]]) -> int:
-    """The trial with the highest mean over its fresh runs, the first of equals; the default where none succeeded.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The trial that the final runs of a recipe take, and what chose it.
 
-    Args:
-        again: trial to the scores of its fresh runs, None for one that failed, with which a trial is out.
+    Attributes:
+        candidates: the trials that were tried again, the default first, then by score.
+        scores: their own scores as trials, None where one failed: what they were picked by, and so too high.
+        again: the scores of their fresh runs, which alone decided; empty where the default was the only candidate.
+    """
+
+    trial: int
+    candidates: tuple[int, ...]
+    scores: tuple[float | None, ...]
+    again: tuple[tuple[float | None, ...], ...]
+
+
+def choose(
+    candidates: Sequence[int], scores: Sequence[float | None], again: Sequence[Sequence[float | None]]
+) -> Chosen:
+    """The candidate with the highest mean over its fresh runs, of equals the lowest trial: the default before all.
+
+    A candidate of which a fresh run failed (None) is out; where all are, the default is taken.
     """
     means = {
-        trial: math.fsum(score for score in scores if score is not None) / len(scores)
-        for trial, scores in again.items()
-        if scores and None not in scores
+        trial: math.fsum(score for score in runs if score is not None) / len(runs)
+        for trial, runs in zip(candidates, again, strict=False)
+        if None not in runs
     }
-    return max(means, key=lambda trial: (means[trial], -trial), default=0)
+    trial = max(means, key=lambda trial: (means[trial], -trial), default=0)
+    return Chosen(
+        trial=trial, candidates=tuple(candidates), scores=tuple(scores), again=tuple(tuple(runs) for runs in again)
+    )
 
 
 def _or_worst(score: float | None) -> float:

@@ -1,5 +1,4 @@
-"""Deals of every data set, from small files in the publishers' layouts; the publishers' own are in
-`test_dataset_published`."""
+"""Deals of every data set, from small files in the publishers' layouts; `test_published` has the real ones."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def build(problem):
 def trained(device: str, *settings: str) -> History:
     """Training alone, without evaluation."""
     spec = run_spec("softmax+center", f"training.device={device}", *settings)
-    data = task_data(spec.task, None, device, None, None)
+    data = task_data(spec)
     images, labels = data.train.images, data.train.labels
     return train(build(spec, data), images, labels, spec, make_clock(device), lambda epoch: {"val_map_at_r": 0.0})
 

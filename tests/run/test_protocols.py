@@ -17,7 +17,7 @@ from lossbench.report.evidence.comparisons import FOLD_ACCURACY, PRIMARY, Eviden
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections import folds, quality
 from lossbench.run import evaluation
-from lossbench.run.data import source, task_data
+from lossbench.run.data import forget, task_data
 from lossbench.run.execution import execute
 from lossbench.specification.spec import SpecError
 
@@ -30,8 +30,7 @@ def faces(tmp_path, monkeypatch) -> None:
     """LFW in small: 60 people of noise in the publisher's layout."""
     monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LOSSBENCH_DATA", str(tmp_path / "data"))
-    source.cache_clear()
-    task_data.cache_clear()
+    forget()
     dataset_files.write("lfw", tmp_path / "data")
 
 
@@ -92,8 +91,8 @@ def test_verification_tunes_on_view_1_and_tests_on_folds_of_view_2(faces):
 def test_stored_pair_figures_follow_from_the_stored_embeddings(faces):
     plan = tiny_plan(LFW, *ONE)
     task, recipe = plan.experiment.tasks[0], plan.recipes[0]
-    result = execute(plan.run_spec(task, recipe, recipe.defaults, seed=1, final=True, fold=0))
-    data = task_data(task, 16, "cpu", 0)
+    spec = plan.run_spec(task, recipe, recipe.defaults, seed=1, final=True, fold=0)
+    result, data = execute(spec), task_data(spec)
     points = result.arrays["embeddings"].astype(np.float64)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     rows = data.pairs[1]
@@ -106,6 +105,7 @@ def test_stored_pair_figures_follow_from_the_stored_embeddings(faces):
 # folds
 
 
+@pytest.mark.slow
 def test_a_study_is_a_fold_searched_on_view_1(faces, tmp_path):
     plan = tiny_plan(LFW, *ONE, "budget.studies=3")
     store, progress = sweep(plan, tmp_path)
@@ -174,7 +174,7 @@ def test_the_quality_table_shows_what_a_task_has_and_nothing_else(tmp_path):
 def test_a_deal_reaches_training_and_validation_and_never_test():
     spec = run_spec("softmax", DIGITS_OPEN, "training.epochs=1", "training.batch_size=16")
     dealt = [replace(spec, deal=deal) for deal in (None, 1, 2)]
-    data = [task_data(each.task, None, "cpu", None, each.deal) for each in dealt]
+    data = [task_data(each) for each in dealt]
     for part in ("train", "val"):
         assert len({getattr(each, part).images.numpy().tobytes() for each in data}) == 3
     assert len({each.test.images.numpy().tobytes() for each in data}) == 1
@@ -185,17 +185,21 @@ def test_a_deal_reaches_training_and_validation_and_never_test():
 
 
 def test_data_are_loaded_once_for_all_deals(monkeypatch):
-    calls, task, load = [], run_spec().task, datasets.load
+    calls, spec, load = [], run_spec("softmax", "training.input_size=9"), datasets.load
     monkeypatch.setattr(datasets, "load", lambda *named: (calls.append(named), load(*named))[1])
-    source.cache_clear()
+    forget()
     for deal in (None, 1, 2, 3):
-        task_data(task, 9, "cpu", None, deal)
+        task_data(replace(spec, deal=deal))
     assert calls == [("digits", 9)]
 
 
 def test_fewer_validation_classes_are_validated_on():
     task = 'tasks=[{dataset="glyphs", protocol="open-set", train_classes=20, val_classes=10, input_size=8}]'
     spec = run_spec("softmax", task)
-    data = task_data(spec.task, 8, "cpu", None, 5)
+    data = task_data(replace(spec, deal=5))
     assert (data.num_classes, len(data.val.labels.unique())) == (20, 10)
     assert len(data.test.labels.unique()) > 200
+    other = task_data(replace(spec, deal=6))  # scripts stay apart: what differs are the classes that were chosen
+    assert not torch.equal(data.train.images[:200], other.train.images[:200])
+    assert not torch.equal(data.val.images[:100], other.val.images[:100])
+    assert torch.equal(data.test.images, other.test.images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,17 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import DIGITS_OPEN, run_spec, tiny_plan
-from lossbench import datasets
+from experiments import DIGITS, DIGITS_OPEN, run_spec, tiny_plan
+from lossbench import datasets, metrics
 from lossbench.plugins import registry
 from lossbench.run.clock import Clock
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
+from lossbench.run.kept import image_groups
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
-from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train
+from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train, validated_epochs
 from lossbench.specification.spec import Training
-from lossbench.sweep.sweep import objective
+from lossbench.sweep.jobs import objective
 
 
 def without_cost(record):
@@ -68,7 +70,7 @@ def test_training_learns_far_beyond_the_untrained_network():
 
 
 def test_recipes_with_one_sampler_see_the_same_batches_and_start_from_the_same_weights():
-    data = task_data(run_spec().task, None, "cpu", None, None)
+    data = task_data(run_spec())
     softmax, center = build(run_spec("softmax"), data), build(run_spec("softmax+center"), data)
     for name, weights in softmax.state()["network"].items():
         assert torch.equal(weights, center.state()["network"][name])
@@ -100,7 +102,7 @@ def test_a_stuck_softmax_is_collapsed():
 def test_test_data_reach_neither_training_nor_choice_nor_objective():
     """Poison the test split: every figure but those of test stays the same to the bit."""
     honest = execute(run_spec("softmax+center", "training.epochs=3"))
-    data = task_data(run_spec().task, None, "cpu", None, None)
+    data = task_data(run_spec())
     noise = torch.randint(256, data.test.images.shape, dtype=torch.uint8)
     clean = data.test.images.clone()
     try:
@@ -110,7 +112,7 @@ def test_test_data_reach_neither_training_nor_choice_nor_objective():
     finally:
         data.test.images[:] = clean
     assert same(honest.record["metrics"]["val"], poisoned.record["metrics"]["val"])
-    assert same(honest.record["metrics"]["val"], trial.record["metrics"]["val"])
+    assert trial.record["metrics"]["val"] == {"sphere.map_at_r": honest.record["metrics"]["val"]["sphere.map_at_r"]}
     assert objective(honest.record) == objective(poisoned.record) == objective(trial.record)
     assert honest.record["best_epoch"] == poisoned.record["best_epoch"]
     assert honest.record["metrics"]["test"] != poisoned.record["metrics"]["test"]
@@ -123,7 +125,7 @@ def test_a_final_run_keeps_a_model_that_loads_without_pickle():
     result = execute(run_spec("softmax+center"))
     state = torch.load(io.BytesIO(result.checkpoint), weights_only=True)
     assert state["loss.center"]["centers"].shape == (10, 4)
-    data = task_data(run_spec().task, None, "cpu", None, None)
+    data = task_data(run_spec())
     model = build(run_spec("softmax+center"), data)
     model.load(state)
     assert set(state) == {"network", "loss.softmax", "loss.center"}
@@ -154,9 +156,117 @@ def test_a_model_is_finite_where_all_that_it_stores_is(value):
     assert not Model(network, []).is_finite()
 
 
+# what a run measures
+
+
+@pytest.mark.parametrize(
+    ("epochs", "validations", "expected"),
+    [
+        (10, None, range(1, 11)),
+        (10, 5, [2, 4, 6, 8, 10]),
+        (10, 4, [2, 5, 7, 10]),
+        (3, 1, [3]),
+        (2, 7, [1, 2]),
+    ],
+)
+def test_validations_are_evenly_spaced_and_the_last_epoch_is_one(epochs, validations, expected):
+    assert validated_epochs(Training(epochs=epochs, validations=validations)) == tuple(expected)
+
+
+def test_fewer_validations_train_the_same_network_and_choose_among_fewer_epochs():
+    every = execute(run_spec("softmax+center", "training.epochs=6")).record
+    some = execute(run_spec("softmax+center", "training.epochs=6", "training.validations=2")).record
+    curves = every["curves"], some["curves"]
+    assert curves[1]["epoch"] == [0, 3, 6]
+    assert all(len(curve) == 2 + (name[:5] != "loss.") for name, curve in curves[1].items())  # of a term from epoch 1
+    for name in ("val_map_at_r", "val_intra_inter_ratio", "loss", "coverage"):
+        np.testing.assert_equal([curves[0][name][epoch] for epoch in (0, 3, 6)], curves[1][name])
+    assert some["best_epoch"] == max((0, 3, 6), key=lambda epoch: every["curves"]["val_map_at_r"][epoch])
+    assert some["cost"]["images"] == every["cost"]["images"]
+
+
+def test_divergence_between_two_validations_is_noticed_at_its_epoch():
+    overrides = ("training.optimizer=sgd", "training.epochs=4")
+    every = execute(run_spec("softmax", *overrides, lr=1e6)).record
+    once = execute(run_spec("softmax", *overrides, "training.validations=1", lr=1e6)).record
+    assert once["status"] == "diverged"
+    assert once["diverged_epoch"] == every["diverged_epoch"] < 4
+
+
+def test_a_trial_has_the_one_figure_it_is_chosen_by():
+    record = execute(run_spec("softmax+center", "training.epochs=2", final=False)).record
+    assert record["metrics"] == {"val": {"sphere.map_at_r": max(record["curves"]["val_map_at_r"])}}
+    assert not [name for name in record["curves"] if name.startswith(("val_intra", "center."))]
+
+
+@pytest.mark.parametrize("task", [DIGITS, DIGITS_OPEN], ids=["closed", "open"])
+def test_a_final_run_that_is_not_whole_has_what_verdicts_need_with_the_same_bits(task):
+    spec = run_spec("softmax+center", task, "training.epochs=2", "training.batch_size=32")
+    whole, lean = execute(spec), execute(replace(spec, whole=False, audit=False))
+    figures, everything = lean.record["metrics"], whole.record["metrics"]
+    wanted = {f"{space}.{name}" for space in ("sphere", "euclidean") for name in retrieval_names()}
+    wanted |= {"head_accuracy"} if task == DIGITS else set()
+    assert figures["test"].keys() == wanted
+    assert figures["train"].keys() == {"head_accuracy"}
+    assert figures["val"].keys() == {"sphere.map_at_r"}
+    for group, scores in figures.items():
+        assert scores == {name: everything[group][name] for name in scores}
+    assert lean.record["curves"].keys() == whole.record["curves"].keys()
+    assert (lean.arrays, lean.audit, lean.checkpoint) == ({}, {}, None)
+
+
+@pytest.mark.parametrize(("task", "groups"), [(DIGITS, 50), (DIGITS_OPEN, 4)], ids=["images", "classes"])
+def test_a_whole_run_keeps_its_score_without_each_group_of_test(task, groups):
+    spec = run_spec("softmax", task, "training.epochs=1", "training.batch_size=32")
+    result = execute(spec)
+    without, embeddings, labels = (
+        result.arrays[name] for name in ("jackknife.sphere.map_at_r", "embeddings", "labels")
+    )
+    member = labels if groups == 4 else image_groups(len(labels))
+    rest = member != member.max()
+    points = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    assert without.shape == (groups,)
+    assert without[-1] == pytest.approx(metrics.retrieval_metrics(points[rest], labels[rest])["map_at_r"], abs=1e-6)
+    assert without.std() > 0
+    again = execute(replace(spec, seed=2)).arrays["jackknife.sphere.map_at_r"]
+    assert not np.array_equal(without, again)
+    assert np.bincount(image_groups(359), minlength=50).tolist() == [8] * 9 + [7] * 41
+
+
+def retrieval_names():
+    labels = torch.tensor([0, 0, 1])
+    return metrics.retrieval_metrics(torch.randn(3, 2), labels).keys()
+
+
+def test_only_an_audited_run_scores_test_by_epoch_and_a_whole_one_is_drawn_all_the_same():
+    spec = run_spec("softmax", "training.epochs=4", "training.validations=2")
+    audited, quiet = execute(spec), execute(replace(spec, audit=False))
+    assert len(audited.audit["test_map_at_r"]) == 3
+    assert quiet.audit == {}
+    assert same(audited.record["metrics"], quiet.record["metrics"])
+    drawn = [result.arrays["epochs.embeddings"].astype(np.float32) for result in (audited, quiet)]
+    assert drawn[0].shape == (3, 300, 4)
+    np.testing.assert_allclose(*drawn, rtol=2e-3, atol=2e-3)  # half precision, in batches of another size
+    lean = execute(replace(spec, whole=False))
+    assert lean.audit == audited.audit
+    assert lean.arrays == {}
+
+
+def test_pairs_are_sampled_where_a_whole_run_has_many(monkeypatch):
+    spec = run_spec("softmax", DIGITS_OPEN, "training.epochs=1", "training.batch_size=32")
+    monkeypatch.setattr("lossbench.run.figures.SAMPLED_PAIRS", 2_000)
+    few = execute(spec).record["metrics"]["test"]
+    monkeypatch.undo()
+    many = execute(spec).record["metrics"]["test"]
+    assert (few["sphere.pairs_sampled"], many["sphere.pairs_sampled"]) == (1.0, 1.0)  # 719 images have 258,121 pairs
+    assert few["sphere.pair_inter_mean"] == pytest.approx(many["sphere.pair_inter_mean"], rel=0.03)
+    assert few["sphere.pair_inter_mean"] != many["sphere.pair_inter_mean"]
+    assert few["sphere.intra_mean"] == many["sphere.intra_mean"]  # of class means, never sampled
+
+
 def test_bf16_reaches_the_network_only():
     spec = run_spec("softmax+center", "training.precision=bf16", "training.epochs=1")
-    data = task_data(spec.task, None, "cpu", None, None)
+    data = task_data(spec)
     model = build(spec, data)
     seen: dict[str, set[torch.dtype]] = {"network": set(), "loss": set()}
     last = list(model.network.modules())[-1]
@@ -194,7 +304,7 @@ def test_unseen_classes_are_verified_and_have_no_head_accuracy():
 
 
 def test_label_noise_reaches_training_and_validation_but_never_test():
-    clean = task_data(run_spec().task, None, "cpu", None, None)
+    clean = task_data(run_spec())
     before = clean.test.labels.clone()
     noisy = execute(run_spec("softmax", "training.label_noise=0.4", "training.epochs=6")).record
     honest = execute(run_spec("softmax", "training.epochs=6")).record
@@ -266,7 +376,7 @@ def test_uniform_batches_cover_the_data_once():
 
 
 def test_weight_decay_spares_biases():
-    data = task_data(run_spec().task, None, "cpu", None, None)
+    data = task_data(run_spec())
     settings_ = Training(weight_decay=0.1, optimizer="sgd")
     optimizer = make_optimizer(build(run_spec(), data), settings_, 1.0)
     decayed, spared = optimizer.param_groups
@@ -281,7 +391,7 @@ def test_each_step_is_taken_at_the_rate_that_the_schedule_gives_it(schedule, mon
     step = torch.optim.SGD.step
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self)))
     spec = run_spec("softmax", "training.optimizer=sgd", f"training.schedule={schedule}", "training.epochs=2")
-    data = task_data(spec.task, None, "cpu", None, None)
+    data = task_data(spec)
     images, labels = data.train.images[:320], data.train.labels[:320]  # five batches an epoch
     train(build(spec, data), images, labels, spec, Clock(), lambda epoch: {"val_map_at_r": 0.0})
     expected = {
@@ -339,10 +449,10 @@ def test_metrics_of_other_files_do_not_enter_a_run(tmp_path):
     one_epoch = ("training.epochs=1", 'recipes=["softmax"]')
     without, loaded = (tiny_plan(*one_epoch, plugins=plugins) for plugins in ((), (file,)))
     specs = [
-        plan.run_spec(plan.experiment.tasks[0], plan.recipes[0], plan.recipes[0].defaults, seed=1, final=False)
+        plan.run_spec(plan.experiment.tasks[0], plan.recipes[0], plan.recipes[0].defaults, seed=1, final=True)
         for plan in (without, loaded)
     ]
     scores = [execute(spec).record["metrics"]["val"] for spec in specs]
     assert scores[1].pop("sphere.sample-count") == scores[1].pop("euclidean.sample-count") > 0
-    assert scores[0] == scores[1]
+    assert same(scores[0], scores[1])
     assert [len(spec.provenance.plugins) for spec in specs] == [0, 1]

@@ -71,7 +71,7 @@ def test_flags_and_the_settings_they_show_make_one_plan(pictures):
     by_settings = CliRunner().invoke(main, [*shared, *shlex.split(first.removeprefix("same as "))]).output.splitlines()
     assert by_flags == by_settings
     assert "mine: " in by_flags[0]
-    assert sum("recipe " in line for line in by_flags) == 2
+    assert sum(line.startswith("  recipe ") for line in by_flags) == 2
 
 
 def test_a_setting_of_ones_own_replaces_that_of_a_flag(pictures):

@@ -123,7 +123,7 @@ def test_the_defaults_are_part_of_every_stored_identity():
     settings = {
         "epochs": 15, "batch_size": 64, "samples_per_class": 4, "optimizer": "adam", "momentum": 0.9,
         "weight_decay": 0.0, "schedule": "constant", "label_noise": 0.0, "augment": "none", "input_size": None,
-        "device": "cpu", "processes": 1, "precision": "float32", "time_limit_s": None,
+        "device": "cpu", "processes": 1, "precision": "float32", "time_limit_s": None, "validations": None,
     }  # fmt: skip
     task = {"train_classes": None, "input_size": None, "label_noise": None, "splits": "dealt"}
     assert settings.items() <= Training().model_dump().items()

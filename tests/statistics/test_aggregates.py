@@ -21,6 +21,7 @@ from lossbench.statistics.aggregates import (
     performance_profile,
     probability_of_improvement,
     rank_groups,
+    ranks_tell,
     trials_to_reach,
 )
 
@@ -284,3 +285,8 @@ def test_trials_to_reach_a_threshold() -> None:
         trials_to_reach(curve, NAN)
     with pytest.raises(ValueError, match="curve: shape"):
         trials_to_reach([[0.1]], 0.1)
+
+
+def test_ranks_tell_nothing_below_ten_data_sets() -> None:
+    assert not ranks_tell(9)
+    assert ranks_tell(10)

@@ -11,8 +11,8 @@ from experiments import run_spec
 from lossbench.cli import main
 from lossbench.executors.processes import SerialExecutor
 from lossbench.store import Store
+from lossbench.sweep.feed import execute_spec
 from lossbench.sweep.replay import replay
-from lossbench.sweep.sweep import execute_spec
 
 
 @pytest.fixture(scope="module")

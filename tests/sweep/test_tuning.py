@@ -1,4 +1,4 @@
-"""The search of one recipe: a function of its results, spread evenly, fair over recipes, chosen by fresh seeds."""
+"""The search of one recipe: a function of its results, spread evenly, fair over recipes, choose by fresh seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import qmc
 
 from experiments import tiny_plan
-from lossbench.sweep.tuning import GENERATION, MODEL_FROM, Search, chosen
+from lossbench.sweep.tuning import GENERATION, MODEL_FROM, Search, choose
 
 RULES = ("softmax", "softmax+center", "softmax+contrastive")
 
@@ -115,9 +115,17 @@ def test_the_shortlist_is_the_default_and_the_highest_others(recipes):
         ({0: [0.5, 0.5], 3: [0.4, 0.6]}, 0),
         ({0: [0.1, 0.1], 3: [0.9, None]}, 0),
         ({0: [None, None], 3: [None, 0.2]}, 0),
-        ({0: []}, 0),
+        ({0: [0.1, 0.1], 4: [0.5, 0.7], 3: [0.7, 0.5]}, 3),
     ],
-    ids=["highest mean", "the first of equals", "a failed run is out", "all failed", "nothing to choose"],
+    ids=["highest mean", "the default of equals", "a failed run is out", "all failed", "the lower trial of equals"],
 )
-def test_the_mean_of_fresh_runs_decides(again, expected):
-    assert chosen(again) == expected
+def test_the_mean_of_fresh_runs_decides_and_the_trials_own_scores_do_not(again, expected):
+    for own in ([0.9, 0.1, 0.1], [None, 0.1, 0.9]):
+        found = choose(list(again), own[: len(again)], list(again.values()))
+        assert found.trial == expected
+    assert found.candidates == tuple(again)
+    assert found.again == tuple(map(tuple, again.values()))
+
+
+def test_one_candidate_needs_no_fresh_runs():
+    assert choose([0], [None], []).trial == 0

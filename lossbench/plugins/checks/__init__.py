@@ -1,4 +1,4 @@
-"""The checks on a loss, in order.
+"""What every loss must do: one check after the other, in their order.
 
 A check is a function of a `Subject`. It returns what it saw, in a few words, or raises `Violation` with what went wrong
 and for which input.

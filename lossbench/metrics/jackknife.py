@@ -1,0 +1,93 @@
+"""MAP@R without each group of samples: how much a figure hangs on which classes or images were tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lossbench.metrics.grouping import group
+from lossbench.metrics.inputs import Array, at_once, read_labels, read_sample
+from lossbench.metrics.ranking import nearest_blocks
+from lossbench.metrics.retrieval import largest_class_first
+
+_PART_ELEMENTS = 1 << 19
+
+
+def map_at_r_without(embeddings: Array, labels: Array, groups: Array) -> Tensor:
+    """MAP@R of what is left when one group of samples is deleted, from the queries and from the gallery.
+
+    The neighbors are searched once, deep enough for any deletion, and counted anew for each group: O(N^2 D) for
+    the search, and O(R + largest group) for each query and each group that is near it or of its class.
+
+    Args:
+        embeddings: (N, D) floating.
+        labels: (N,) integers of any values.
+        groups: (N,) integers of any values: the group of each sample, of which there are G.
+
+    Returns:
+        (G,) float64 on the device of the embeddings, groups ascending; NaN where what is left has no class of two
+        samples.
+
+    Raises:
+        ValueError: arrays that do not fit, values that are not finite.
+
+    >>> import numpy as np
+    >>> points, labels = np.array([[0.0], [1.0], [1.4], [5.0], [6.0]]), np.array([0, 0, 1, 1, 1])
+    >>> map_at_r_without(points, labels, np.array([0, 0, 1, 2, 2])).tolist()
+    [1.0, 1.0, 0.5]
+    """
+    points, known = read_sample(embeddings, labels)
+    names, member, sizes = group(read_labels(groups, len(points), points.device, "groups"))
+    ranked = largest_class_first(points, known)
+    member = member[ranked.order]
+    lost = _members(ranked.own, member, len(names))
+    depth = (ranked.relevant + sizes.max()).clamp(max=len(points) - 1)
+    everyone = (ranked.relevant > 0).double()
+    sums, counts = (
+        points.new_zeros(len(names)),
+        everyone.sum() - points.new_zeros(len(names)).index_add_(0, member, everyone),
+    )
+    asked = ranked.gallery.points
+    for block, found in nearest_blocks(asked, ranked.own, ranked.gallery, depth, leave_one_out=True):
+        relevant, near = ranked.relevant[block], member[found]
+        match = ranked.own[found] == ranked.own[block, None]
+        average = _average_precision(match, relevant)
+        sums += average.sum() - points.new_zeros(len(names)).index_add_(0, member[block], average)
+        fewer = lost[ranked.own[block]]
+        touched = (fewer > 0).scatter_(1, torch.where(_first(near, relevant), near, member[block, None]), True)
+        touched.scatter_(1, member[block, None], False)  # such a query is deleted itself
+        for row, place in _in_parts(touched.nonzero(), near.shape[1]):
+            left = relevant[row] - fewer[row, place]
+            again = _average_precision(match[row], left, near[row] != place[:, None])
+            sums.index_add_(0, place, again - average[row])
+            counts.index_add_(0, place, (left > 0).double() - (relevant[row] > 0).double())
+    return torch.where(counts > 0, sums / counts, math.nan)
+
+
+def _members(own: Tensor, member: Tensor, groups: int) -> Tensor:
+    """(C, G): how many samples of each class each group holds."""
+    classes = int(own.max()) + 1
+    return (own * groups + member).bincount(minlength=classes * groups).view(classes, groups)
+
+
+def _first(near: Tensor, relevant: Tensor) -> Tensor:
+    """Which neighbors (rows, depth) are among the R nearest of their query."""
+    return torch.arange(near.shape[1], device=near.device) < relevant[:, None]
+
+
+def _in_parts(pairs: Tensor, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and groups of pairs (P, 2), as many at once as rows of that width fit."""
+    for part in torch.split(pairs, max(1, at_once(_PART_ELEMENTS, pairs.device) // width)):
+        yield part[:, 0], part[:, 1]
+
+
+def _average_precision(match: Tensor, relevant: Tensor, kept: Tensor | None = None) -> Tensor:
+    """AP@R (rows,) over the neighbors that are kept, of which `relevant` (rows,) could match; 0 where none could."""
+    hits = match if kept is None else match & kept
+    rank = torch.ones_like(match).cumsum(1) if kept is None else kept.cumsum(1)
+    counted = hits & (rank <= relevant[:, None])
+    average: Tensor = (counted * hits.cumsum(1) / rank.clamp(min=1).double()).sum(1) / relevant.clamp(min=1)
+    return average

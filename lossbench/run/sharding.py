@@ -1,0 +1,275 @@
+"""Class-parallel losses: the C x D state of a head or of the centers, split over the ranks of a group by class.
+
+Every rank has the embeddings of the whole batch (`parallel.gather`), so a rank computes what its own classes take of
+the loss, and the ranks exchange O(B) numbers forward and the (B, D) gradient of the embeddings backward. No rank ever
+holds the state, the gradient, the moments or the logits of more than its share of the classes.
+
+Source: the model-parallel softmax of An et al., CVPR 2022, arXiv:2203.15565, section 3.1, without its sampling.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pytorch_metric_learning import losses as library
+from torch import Tensor, nn
+
+from lossbench.losses.center import CenterLoss
+from lossbench.losses.softmax import SoftmaxLoss
+from lossbench.run import parallel
+from lossbench.run.training import Model, State
+
+
+class Sharded:
+    """What the split losses share: which tensors are split along which axis, and which classes are here.
+
+    Attributes:
+        axes: name of a parameter or buffer to the axis of its classes.
+        classes: number of classes of all ranks.
+        own: the classes of this rank.
+    """
+
+    axes: dict[str, int]
+    classes: int
+
+    @property
+    def own(self) -> slice:
+        """The classes of this rank."""
+        return parallel.share(self.classes)
+
+    def places(self, labels: Tensor) -> Tensor:
+        """(B,) where each label lies among this rank's classes; -1 where another rank has it."""
+        here = (labels >= self.own.start) & (labels < self.own.stop)
+        return torch.where(here, labels - self.own.start, -1)
+
+    def whole(self, name: str, own: Tensor) -> Tensor:
+        """A tensor of all classes from this rank's share of it; every rank calls this."""
+        axis = self.axes[name]
+        return parallel.gather(own.detach().movedim(axis, 0).contiguous(), self.classes).movedim(0, axis)
+
+
+class _Head(Sharded):
+    """Cross-entropy of logits of which each rank has its own columns."""
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch (B, D) with labels (B,), the same on every rank."""
+        places = self.places(labels)
+        value: Tensor = _CrossEntropy.apply(self.local_logits(_whole_gradient(embeddings), places), places)  # type: ignore[no-untyped-call]
+        return value
+
+    def local_logits(self, embeddings: Tensor, places: Tensor) -> Tensor:
+        """Logits (B, C of this rank), the own class's with its margin."""
+        raise NotImplementedError
+
+    def own_logits(self, embeddings: Tensor) -> Tensor:
+        """Logits (B, C of this rank) without a margin."""
+        raise NotImplementedError
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Logits (B, C) without a margin, for evaluation: every rank calls this, none gets a gradient."""
+        return parallel.gather(self.own_logits(embeddings).detach().T.contiguous(), self.classes).T
+
+
+class ShardedSoftmax(_Head, SoftmaxLoss):
+    """`SoftmaxLoss`, split by class."""
+
+    axes = {"weight": 0, "bias": 0}  # noqa: RUF012
+
+    def own_logits(self, embeddings: Tensor) -> Tensor:
+        """Logits (B, C of this rank)."""
+        return SoftmaxLoss.logits(self, embeddings)
+
+    def local_logits(self, embeddings: Tensor, places: Tensor) -> Tensor:
+        """The same: there is no margin."""
+        return self.own_logits(embeddings)
+
+
+class ShardedNormalizedSoftmax(_Head, library.NormalizedSoftmaxLoss):  # type: ignore[misc]  # the library has no types
+    """The library's `NormalizedSoftmaxLoss`, split by class."""
+
+    axes = {"W": 1}  # noqa: RUF012
+
+    def own_logits(self, embeddings: Tensor) -> Tensor:
+        """Logits (B, C of this rank)."""
+        return self.get_logits(embeddings)  # type: ignore[no-any-return]
+
+    def local_logits(self, embeddings: Tensor, places: Tensor) -> Tensor:
+        """The same: there is no margin."""
+        return self.own_logits(embeddings)
+
+
+class _MarginHead(_Head):
+    """Scaled cosines whose own class is changed by the library's own rule."""
+
+    def own_logits(self, embeddings: Tensor) -> Tensor:
+        """Logits (B, C of this rank) without the margin."""
+        logits: Tensor = self.get_logits(embeddings)  # type: ignore[attr-defined]
+        return logits
+
+    def local_logits(self, embeddings: Tensor, places: Tensor) -> Tensor:
+        """Logits (B, C of this rank) with the margin on the classes of the batch that are here."""
+        library_loss: Any = self
+        cosine: Tensor = library_loss.get_cosine(embeddings)
+        (rows,) = torch.nonzero(places >= 0, as_tuple=True)
+        columns = places[rows]
+        changed = library_loss.modify_cosine_of_target_classes(cosine[rows, columns])
+        logits: Tensor = library_loss.scale_logits(cosine.index_put((rows, columns), changed), embeddings)
+        return logits
+
+
+class ShardedArcFace(_MarginHead, library.ArcFaceLoss):  # type: ignore[misc]
+    """The library's `ArcFaceLoss`, split by class."""
+
+    axes = {"W": 1}  # noqa: RUF012
+
+
+class ShardedCosFace(_MarginHead, library.CosFaceLoss):  # type: ignore[misc]
+    """The library's `CosFaceLoss`, split by class."""
+
+    axes = {"W": 1}  # noqa: RUF012
+
+
+class ShardedCenters(Sharded, CenterLoss):
+    """`CenterLoss`, whose centers are stored and stepped where their classes are."""
+
+    axes = {"centers": 0}  # noqa: RUF012
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch (B, D) with labels (B,), the same on every rank; in training mode the centers step once."""
+        places = self.places(labels)
+        (rows,) = torch.nonzero(places >= 0, as_tuple=True)
+        offsets = _whole_gradient(embeddings)[rows] - self.centers[places[rows]]
+        loss: Tensor = _Total.apply(offsets.square().sum() / (2 * len(labels)))  # type: ignore[no-untyped-call]
+        if self.training:
+            self._step(offsets.detach(), places[rows])
+        return loss
+
+
+_SPLIT: dict[type[nn.Module], type[Any]] = {
+    SoftmaxLoss: ShardedSoftmax,
+    library.NormalizedSoftmaxLoss: ShardedNormalizedSoftmax,
+    library.ArcFaceLoss: ShardedArcFace,
+    library.CosFaceLoss: ShardedCosFace,
+    CenterLoss: ShardedCenters,
+}
+
+
+def sharded(module: nn.Module) -> nn.Module:
+    """The loss with its classes split over the ranks; as it is alone, or where nobody knows how to split it.
+
+    The whole state is built first and cut then, so that any number of ranks starts from the same values: for that
+    moment it takes memory for all classes once, half of what a step of two ranks takes with gradient and moments.
+    """
+    kind = _SPLIT.get(type(module))
+    if parallel.size() == 1 or kind is None:
+        return module
+    made: Any = object.__new__(kind)
+    made.__dict__.update(module.__dict__)
+    present = [name for name in kind.axes if getattr(module, name) is not None]
+    made.axes = {name: kind.axes[name] for name in present}
+    made.classes = getattr(module, present[0]).shape[made.axes[present[0]]]
+    for name in present:
+        values = getattr(module, name)
+        cut = _cut(made, name, values.detach())
+        setattr(made, name, nn.Parameter(cut) if isinstance(values, nn.Parameter) else cut)
+    found: nn.Module = made
+    return found
+
+
+def whole_state(model: Model, state: State) -> State:
+    """A model's state with the tensors of all classes, as one process would have it; every rank calls this."""
+    return {name: _over(part, state[name], lambda split, key, value: split.whole(key, value))
+            for name, part in model.parts().items()}  # fmt: skip
+
+
+def own_state(model: Model, state: State) -> State:
+    """This rank's share of a whole state, which any number of ranks may have left."""
+    return {name: _over(part, state[name], _cut) for name, part in model.parts().items()}
+
+
+def centers(module: Any) -> Tensor:
+    """The centers (C, D) of a loss, of all classes; every rank calls this."""
+    own: Tensor = module.centers.detach()
+    return module.whole("centers", own) if isinstance(module, Sharded) else own
+
+
+def parameters(module: nn.Module) -> int:
+    """Numbers that a loss trains, on all ranks together."""
+    axes, classes = (module.axes, module.classes) if isinstance(module, Sharded) else ({}, 0)
+    return sum(
+        value.numel() // value.shape[axes[name]] * classes if name in axes else value.numel()
+        for name, value in module.named_parameters()
+    )
+
+
+def _over(part: nn.Module, state: dict[str, Tensor], change: Any) -> dict[str, Tensor]:
+    """A part's state with every split tensor changed."""
+    axes = part.axes if isinstance(part, Sharded) else {}
+    return {key: change(part, key, value) if key in axes else value for key, value in state.items()}
+
+
+def _cut(split: Sharded, name: str, whole: Tensor) -> Tensor:
+    """This rank's classes of a tensor, as a copy that keeps nothing of the rest alive."""
+    return whole.movedim(split.axes[name], 0)[split.own].movedim(0, split.axes[name]).contiguous().clone()
+
+
+def _whole_gradient(embeddings: Tensor) -> Tensor:
+    """The embeddings themselves; backward, the sum over ranks of what each one's classes have to say of them."""
+    found: Tensor = _WholeGradient.apply(embeddings)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _WholeGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor) -> Tensor:
+        return embeddings.view_as(embeddings)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class _Total(torch.autograd.Function):
+    """The sum over ranks of what each contributes to one loss, which all of them then have whole."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Mean cross-entropy from each rank's columns of the logits: maximum, sum and own logit are reduced over ranks.
+
+    `logits` (B, C of this rank); `places` (B,) the column of the own class, -1 on all ranks but one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, places: Tensor) -> Tensor:
+        highest = logits.amax(1) if logits.shape[1] else logits.new_full((len(logits),), -torch.inf)
+        dist.all_reduce(highest, op=dist.ReduceOp.MAX)
+        own = logits.new_zeros(len(logits))
+        (rows,) = torch.nonzero(places >= 0, as_tuple=True)
+        own[rows] = logits[rows, places[rows]] - highest[rows]
+        shares = (logits - highest.unsqueeze(1)).exp_()
+        sums = torch.stack([shares.sum(1), own])
+        dist.all_reduce(sums)
+        ctx.save_for_backward(shares.div_(sums[0].unsqueeze(1)), places)
+        return (sums[0].log() - sums[1]).mean()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        shares, places = ctx.saved_tensors
+        (rows,) = torch.nonzero(places >= 0, as_tuple=True)
+        slope = shares.clone()
+        slope[rows, places[rows]] -= 1
+        return slope.mul_(gradient / len(places)), None

@@ -1,0 +1,66 @@
+"""A planned run, the role it plays, and what is read off its record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lossbench.specification.primary import PRIMARY, VALIDATION
+from lossbench.specification.spec import RunSpec, Value
+
+# Every role, in the order of a study's rows; `pilot` runs find the epochs before the first study.
+ROLES = ("pilot", "trial", "candidate", "final", "default", "longer", "baseline")
+FINAL_ROLES = ("final", "default", "longer")  # runs of recipes that score test
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A planned run and the role it plays: one row of the results table.
+
+    Attributes:
+        number: which of the equal runs of its role it is, from 1; 0 for a trial. Its seed follows from it.
+    """
+
+    spec: RunSpec
+    study: int
+    recipe: str
+    role: str
+    trial: int | None
+    number: int
+    params: dict[str, Value] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The row of the plan file."""
+        return {
+            "dataset": self.spec.task.dataset,
+            "protocol": self.spec.task.key.removeprefix(f"{self.spec.task.dataset}/"),
+            "study": self.study,
+            "recipe": self.recipe,
+            "role": self.role,
+            "trial": self.trial,
+            "seed": self.number,
+            "fold": self.spec.fold,
+            "run_id": self.spec.run_id,
+            "params": self.params,
+        }
+
+
+def objective(record: Record) -> float | None:
+    """What tuning maximizes: validation MAP@R on the sphere at the best epoch; None for a failed run."""
+    return None if record["status"] == "failed" else _figure(record, VALIDATION)
+
+
+def mean_score(records: Sequence[Record]) -> float:
+    """A study's score of a recipe: the mean of its final runs on test; NaN where one failed."""
+    if any(record["status"] == "failed" for record in records):
+        return math.nan
+    return math.fsum(_figure(record, PRIMARY) for record in records) / len(records)
+
+
+def _figure(record: Record, column: str) -> float:
+    split, _, name = column.partition(".")
+    return float(record["metrics"][split][name])

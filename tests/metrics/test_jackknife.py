@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lossbench.metrics import map_at_r_without, retrieval_metrics
+
+
+def by_deletion(points, labels, groups):
+    """Delete each group and score the rest."""
+    found = []
+    for name in np.unique(groups):
+        rest = groups != name
+        several = (np.bincount(labels[rest]) > 1).any()
+        found.append(retrieval_metrics(points[rest], labels[rest])["map_at_r"] if several else math.nan)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 40), st.integers(1, 6), st.integers(1, 8))
+def test_equals_deleting_each_group(seed, count, classes, groups):
+    draw = np.random.default_rng(seed)
+    points = draw.integers(0, 4, (count, 2)).astype(float)  # a grid: ties everywhere
+    labels, member = draw.integers(0, classes, count), draw.integers(0, groups, count) * 5 - 3
+    found = map_at_r_without(points, labels, member)
+    assert found.tolist() == pytest.approx(by_deletion(points, labels, member), abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("by", ["class", "images"])
+def test_equals_deleting_each_group_in_several_blocks(monkeypatch, by):
+    monkeypatch.setattr("lossbench.metrics.ranking._BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr("lossbench.metrics.ranking._LEAST_ROWS", 50)
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.arange(30), 10)
+    points = draw.normal(size=(300, 4)) + draw.normal(size=(30, 4))[labels]
+    groups = labels if by == "class" else draw.permutation(300) % 50
+    found = map_at_r_without(torch.from_numpy(points), torch.from_numpy(labels), torch.from_numpy(groups))
+    assert found.tolist() == pytest.approx(by_deletion(points, labels, groups), abs=1e-12)
+    assert found.std() > 0
+
+
+def test_what_is_left_without_a_match_has_no_score():
+    assert math.isnan(map_at_r_without(np.eye(3), np.array([0, 0, 1]), np.array([7, 7, 8]))[0])
+
+
+def test_groups_are_of_the_samples():
+    with pytest.raises(ValueError, match="groups: 2 labels for 3 rows"):
+        map_at_r_without(np.eye(3), np.array([0, 0, 1]), np.array([7, 8]))
