@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -80,7 +79,7 @@ class Evidence:
         """All pairs of recipes on one figure; None where nobody has it or it has no wanted direction.
 
         Failed and missing studies stay in as NaN, so that the comparison knows it is incomplete. Baselines are
-        no recipes and stay out of Holm's family, unless asked for: that family is a separate question.
+        no recipes and stay out of the family, unless asked for: that family is a separate question.
         """
         key = (task, figure.column, baselines)
         if key not in self._comparisons:
@@ -100,27 +99,33 @@ class Evidence:
             scores |= {name: self._baseline(task, name, figure) for name in self.material.baselines}
         if not any(isinstance(found, Constant) or any(v == v for v in found.values()) for found in scores.values()):
             return None
-        return compare_all(scores, higher_is_better=figure.direction > 0, equivalence=EQUIVALENCE.get(figure.column))
+        dropped = {name: last for name, last in self.material.dropped(task).items() if name in scores}
+        return compare_all(
+            scores,
+            higher_is_better=figure.direction > 0,
+            equivalence=EQUIVALENCE.get(figure.column),
+            bounds=bounds(figure.column),
+            dropped=dropped,
+        )
 
     def _scores(self, task: str, recipe: str, figure: Figure) -> dict[int, float]:
-        planned = dict.fromkeys(range(1, self.material.studies(task) + 1), math.nan)
-        return planned | self.material.values(task, recipe, figure.column)
+        """Of complete studies only: the looks count those, and a study under way is none."""
+        found = self.material.values(task, recipe, figure.column)
+        return {study: found[study] for study in self.material.complete(task, recipe)}
 
     def _baseline(self, task: str, name: str, figure: Figure) -> Scores:
         found = self.material.values(task, name, figure.column)
-        if name == "pixels" and len(found) == 1:  # no seed enters it
+        if name == "pixels" and len(found) == 1:  # nothing random enters it
             return Constant(value=next(iter(found.values())))
         return found
+
+
+def bounds(column: str) -> tuple[float, float] | None:
+    """The lowest and the highest value of a figure of quality, of whichever split; None: it has no such bounds."""
+    return (0.0, 1.0) if column.partition(".")[2] in BOUNDED else None
 
 
 def summary(material: Material, task: str, recipe: str, column: str, role: str | None = None) -> MeanInterval:
     """Mean over studies with its t interval; scalars in arrays of no axis."""
     values = np.array(list(material.values(task, recipe, column, role).values()), dtype=float)
-    return within_bounds(column, mean_interval(values if values.size else np.array([np.nan])))
-
-
-def within_bounds(column: str, found: MeanInterval) -> MeanInterval:
-    """The interval without what lies outside [0, 1], where a figure of quality cannot be."""
-    if column.partition(".")[2] not in BOUNDED:
-        return found
-    return replace(found, low=np.clip(found.low, 0.0, 1.0), high=np.clip(found.high, 0.0, 1.0))
+    return mean_interval(values if values.size else np.array([np.nan]), bounds=bounds(column))

@@ -100,7 +100,7 @@ class Overall:
         return thresholds, {recipe: performance_profile(found, thresholds) for recipe, found in scores.items()}
 
     def scores(self, recipe: str) -> FloatArray:
-        """Test MAP@R (tasks, studies), NaN where a run is missing."""
+        """Test MAP@R (tasks, studies), NaN where one is missing."""
         studies = range(1, max(map(self.material.studies, self.material.tasks)) + 1)
         found = [self.material.values(task, recipe, PRIMARY) for task in self.material.tasks]
         return np.array([[values.get(study, np.nan) for study in studies] for values in found], dtype=float)

@@ -43,7 +43,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What is drawn at one value: every seed, their mean and its interval."""
+    """What is drawn at one value: every study, their mean and its interval."""
 
     value: float
     scores: tuple[float, ...]
@@ -82,7 +82,7 @@ def points(material: Material, task: str, sweep: Sweep, column: str) -> list[Poi
 
 
 def point(material: Material, task: str, recipe: str, column: str, value: float) -> Point | None:
-    """One recipe's seeds at a value; None without any."""
+    """One recipe's studies at a value; None without any."""
     scores = [score for score in material.values(task, recipe, column).values() if np.isfinite(score)]
     if not scores:
         return None
