@@ -1,8 +1,8 @@
 """Neighbors in order of distance, block by block, where a tie counts against the query.
 
 Distances come from a matrix product, |g|^2 - 2 q.g, whose rounding grows with the norms and not with the distance. A
-row in which two keys lie closer than a bound on that rounding is ranked anew, by exact differences: what is nearer by one
-part in a million stays nearer far from the origin, and of equal distances (the collapsed embedding's are all zero)
+row in which two keys lie closer than a bound on that rounding is ranked anew, by exact differences: what is nearer by
+one part in a million stays nearer far from the origin, and of equal distances (the collapsed embedding's are all zero)
 those of other classes come first.
 """
 

@@ -255,3 +255,14 @@ def test_the_order_is_that_of_exact_distances_ties_against_the_query(offset, sca
         ]
         ranked = [exact[other] for other in found[query].tolist()]
         assert ranked == sorted(ranked)
+
+
+def test_an_average_over_classes_counts_them_alike():
+    """A class of fifty perfect samples beside two of two: nine tenths of the plain figure, a third of this one."""
+    rng = np.random.default_rng(0)
+    large = rng.normal(scale=0.01, size=(50, 2))
+    points = np.concatenate([large, [[5.0, 0], [9.0, 0]], [[5.1, 0], [9.1, 0]]])
+    labels = np.repeat([7, 3, 4], [50, 2, 2])
+    assert retrieval_metrics(points, labels)["map_at_r"] == pytest.approx(50 / 54)
+    by_class = retrieval_metrics(points, labels, average="class")
+    assert by_class["map_at_r"] == by_class["precision_at_1"] == pytest.approx(1 / 3)
