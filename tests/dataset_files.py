@@ -24,6 +24,9 @@ FOLDS = 5
 
 def write(name: str, folder: Path) -> Path | None:
     """Write the files of a data set; returns the path where its name needs one, as in `folder:PATH`."""
+    target = folder / name
+    if name == "csv":
+        return write_table(target)
     writers = {
         "mnist": write_idx,
         "fashion-mnist": write_idx,
@@ -34,7 +37,6 @@ def write(name: str, folder: Path) -> Path | None:
         "folder": write_pictures,
         "huggingface": write_rows,
     }
-    target = folder / name
     if name in writers:
         target.mkdir(parents=True, exist_ok=True)
         writers[name](target)
@@ -188,6 +190,16 @@ def write_pictures(folder: Path, classes: int = 10, count: int = 10) -> None:
         for picture in range(count):
             pixels = noise(number * 100 + picture, 12, 12)
             (folder / f"class{number}" / f"{picture}.png").write_bytes(encoded(pixels))
+
+
+def write_table(folder: Path, classes: int = 10, count: int = 10) -> Path:
+    folder.mkdir(parents=True)
+    write_pictures(folder, classes, count)
+    files = sorted(folder.glob("*/*.png"))
+    (folder / "table.csv").write_text(
+        "\n".join(["path,label", *(f"{file.relative_to(folder)},{file.parent.name}" for file in files)])
+    )
+    return folder / "table.csv"
 
 
 def write_rows(folder: Path, classes: int = 10, count: int = 10) -> None:

@@ -84,7 +84,10 @@ SET_MISTAKES = [
     ('tasks=[{dataset="digits:x", protocol="closed-set"}]', ["tasks[0]: digits:x: 'digits' takes no path"]),
     ('tasks=[{dataset="folder:no/such", protocol="closed-set"}]', ["tasks[0]: folder:no/such: is not a folder"]),
     (f"tasks=[{DIGITS_TWICE}]", ["tasks: 'digits/closed-set' is listed twice"]),
-    ("training.batch_size=1000", ["training.batch_size: 1000 is more than the 813 images of glyphs/open-set/60"]),
+    (
+        "training.batch_size=1000",
+        ["tasks[1]: training.batch_size 1000 is more than the 813", "training.batch_size=512"],
+    ),
     ('params."softmax+centre".alpha=1', ["no such recipe: unknown loss 'centre'; did you mean 'center'?"]),
     ("params.softmax.lr={low=1}", ["params.softmax.lr: a range needs low and high"]),
     ("params.softmax.lr={low=0, high=1, log=true}", ["a logarithmic range starts above 0"]),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lossbench.datasets.dataset import Dataset as Dataset
     from lossbench.datasets.dataset import Request as Request
     from lossbench.datasets.loading import load as load
+    from lossbench.datasets.loading import outline as outline
 
 _HOME = {
     "DataError": "dataset",
@@ -18,8 +19,9 @@ _HOME = {
     "Request": "dataset",
     "cached": "cache",
     "load": "loading",
+    "outline": "loading",
 }
-__all__ = ["DataError", "Dataset", "Request", "cached", "load"]
+__all__ = ["DataError", "Dataset", "Request", "cached", "load", "outline"]
 
 
 def __getattr__(name: str) -> Any:

@@ -124,10 +124,18 @@ def cifar100(request: Request) -> Dataset:
 
 @dataset("folder", source="your own pictures", protocols=("closed-set", "open-set"))
 def folder(request: Request) -> Dataset:
-    """`folder:PATH`: png, jpg, pgm, bmp or webp files, one sub-folder per class."""
+    """`folder:PATH`: pictures, one sub-folder a class; or such folders inside `train/`, `val/` and `test/`."""
     from lossbench.datasets import folder
 
     return folder.load(request)
+
+
+@dataset("csv", source="your own pictures", protocols=("closed-set", "open-set"))
+def csv(request: Request) -> Dataset:
+    """`csv:FILE`: pictures by rows of `path,label[,split]`."""
+    from lossbench.datasets import table
+
+    return table.load(request)
 
 
 @dataset(

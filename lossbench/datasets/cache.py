@@ -1,7 +1,7 @@
-"""Decoding happens once: images as a memory-mapped `.npy`, shared by every worker, whole or not there.
+"""Decoding happens once: samples as a memory-mapped `.npy`, shared by every worker, whole or not there.
 
-An entry is a folder `NAME/SIZE-KEY` with `images.npy`, `rest.npz` and `entry.json`; KEY digests the source
-files' content, the decoding code and the libraries that decode. The cache may be deleted at any time.
+An entry is a folder `NAME/SIZE-KEY` with `images.npy` or `features.npy`, `rest.npz` and `entry.json`; KEY digests the
+source files' content, the decoding code and the libraries that decode. The cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import numpy as np
 
 from lossbench.datasets.dataset import Dataset, Pairs, Request, arrays_of, with_checksum
 
-SHARED_CODE = ("dataset.py", "images.py", "archives.py")  # beside the decoder's own file
+SHARED_CODE = ("dataset.py", "images.py", "pictures.py", "columns.py", "archives.py")  # beside the decoder's own file
 LIBRARIES = ("numpy", "pillow")
+SAMPLES = ("images", "features")  # what an entry keeps in a file of its own
 SETTLED_S = 2.0  # a file changed later than this ago may change again within one tick of its clock
 ABANDONED_S = 86_400.0
 
@@ -63,7 +64,8 @@ def cached(
 
     A cache that cannot be written costs a warning and decoding every time, not the run.
     """
-    entry = cache_folder() / "datasets" / name / f"{request.size or 'native'}-{_key(files, decode, extra)}"
+    fitted = extra if request.fit == "crop" else f"{extra}\nfit {request.fit}"
+    entry = cache_folder() / "datasets" / name / f"{request.size or 'native'}-{_key(files, decode, fitted)}"
     if (found := _open(entry)) is not None:
         return found
     built = with_checksum(decode(request))
@@ -140,11 +142,12 @@ def _open(entry: Path) -> Dataset | None:
         for name, size in described["sizes"].items():
             if (entry / name).stat().st_size != size:
                 return None
-        images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
+        kind = next(kind for kind in SAMPLES if f"{kind}.npy" in described["sizes"])
+        samples = np.load(entry / f"{kind}.npy", mmap_mode="r", allow_pickle=False)
         with np.load(entry / "rest.npz", allow_pickle=False) as rest:
-            arrays = {"images": images, **rest}
+            arrays = {kind: samples, **rest}
         return _assembled(arrays, described)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, StopIteration, zipfile.BadZipFile):
         return None
 
 
@@ -157,6 +160,7 @@ def _assembled(arrays: dict[str, Any], described: dict[str, Any]) -> Dataset:
         val_is_made=described["val_is_made"],
         max_per_class=described["max_per_class"],
         unreadable=tuple(described["unreadable"]),
+        notes=tuple(described["notes"]),
         checksum=described["checksum"],
     )
 
@@ -177,8 +181,9 @@ def _store(entry: Path, data: Dataset) -> None:
 
 def _write_entry(folder: Path, data: Dataset) -> None:
     arrays = arrays_of(data)
-    with (folder / "images.npy").open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(arrays.pop("images")), allow_pickle=False)
+    kind = next(kind for kind in SAMPLES if kind in arrays)
+    with (folder / f"{kind}.npy").open("wb") as stream:
+        np.save(stream, np.ascontiguousarray(arrays.pop(kind)), allow_pickle=False)
         _sync(stream.fileno())
     with (folder / "rest.npz").open("wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
@@ -188,8 +193,9 @@ def _write_entry(folder: Path, data: Dataset) -> None:
         "val_is_made": data.val_is_made,
         "max_per_class": data.max_per_class,
         "unreadable": data.unreadable,
+        "notes": data.notes,
         "checksum": data.checksum,
-        "sizes": {name: (folder / name).stat().st_size for name in ("images.npy", "rest.npz")},
+        "sizes": {name: (folder / name).stat().st_size for name in (f"{kind}.npy", "rest.npz")},
     }
     write_whole(folder / "entry.json", json.dumps(described).encode())
 

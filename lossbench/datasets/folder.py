@@ -1,90 +1,121 @@
-"""A folder of one's own: one sub-folder per class, pictures in it."""
+"""A folder of one's own: one sub-folder a class; or `train/`, `val/` and `test/` with such folders inside."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from lossbench.datasets.cache import cached
-from lossbench.datasets.dataset import DataError, Dataset, Images, Request
-from lossbench.datasets.images import squared, stacked, upright
+from lossbench.datasets.columns import SPLITS, columns_of
+from lossbench.datasets.dataset import DataError, Dataset, Request
+from lossbench.datasets.pictures import Listed, decoded, line
+from lossbench.datasets.pictures import outline as outline_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".bmp", ".webp")
-FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP")  # the parsers that may run, whatever a file claims to be
+# What file managers, cameras and people leave beside pictures; nobody misses it, so nothing is said.
+JUNK_NAMES = ("thumbs.db", "desktop.ini", "icon\r", "picasa.ini")
+JUNK_SUFFIXES = (
+    ".txt",
+    ".md",
+    ".csv",
+    ".json",
+    ".xml",
+    ".html",
+    ".ini",
+    ".db",
+    ".log",
+    ".xmp",
+    ".aae",
+    ".yaml",
+    ".yml",
+)
 
 
 def load(request: Request) -> Dataset:
-    """Every picture under PATH/CLASS/, classes and files in the order of their names.
+    """Every picture below PATH/CLASS/, classes and files in the order of their names.
 
-    With a size, pictures are cut to their middle square first. Colour if any picture has colour. A file that cannot
-    be read is left out and named in `Dataset.unreadable`.
+    With a size, pictures become squares as `Request.fit` says. Colour if any picture has colour. A file that cannot be
+    read is left out and named in `Dataset.unreadable`.
     """
-    classes = class_files(Path(request.path).expanduser() if request.path else None)
-    entries = [entry for listed in classes.values() for entry in listed]
-    files = [entry for entry in entries if entry.is_file()]
-    others = [str(entry) for entry in entries if not entry.is_file()] if len(files) < len(entries) else []
-    return cached("folder", request, files, decode, extra="\n".join([*classes, *others]))
-
-
-def class_files(root: Path | None) -> dict[str, list[Path]]:
-    """The files of every class folder; names that start with a dot are not looked at.
-
-    Raises:
-        DataError: no folder, no class folder in it, or an empty class folder.
-    """
-    if root is None:
-        raise DataError("folder: say which one: `folder:PATH`, with one sub-folder per class")
-    if not root.is_dir():
-        raise DataError(f"folder:{root}: is not a folder")
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise DataError(f"folder:{root}: has no sub-folders; put the pictures of each class in a folder of its own")
-    classes = {name: _files_in(root / name) for name in names}
-    if empty := [name for name, files in classes.items() if not files]:
-        raise DataError(f"folder:{root}: class folder {', '.join(empty)} is empty; fill or remove it")
-    return classes
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(folder / entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    listed = listing(request.path)
+    known = "\n".join([*listed.names, *listed.notes])
+    return cached("folder", request, [file for file in listed.files if file.is_file()], decode, extra=known)
 
 
 def decode(request: Request) -> Dataset:
-    """Every readable picture; a class whose files are all unreadable is an error."""
-    root = Path(request.path).expanduser()
-    classes = class_files(root)
-    images: list[Images] = []
-    labels: list[int] = []
-    unreadable: list[str] = []
-    for label, (name, files) in enumerate(classes.items()):
-        before = len(images)
-        for file in files:
-            picture = _picture(file, request.size)
-            if isinstance(picture, str):
-                unreadable.append(f"{name}/{file.name} ({picture})")
-            else:
-                images.append(picture)
-                labels.append(label)
-        if len(images) == before:
-            raise DataError(f"folder:{root}: class {name}: none of its {len(files)} files can be read")
-    return Dataset(
-        images=stacked(images, f"folder:{root}"),
-        labels=np.array(labels, dtype=np.int64),
-        class_names=tuple(classes),
-        unreadable=tuple(unreadable),
+    """The pictures of `listing`."""
+    return decoded(listing(request.path), request)
+
+
+def outline(path: str) -> Dataset:
+    """Labels and split without the pictures: see `pictures.outline`."""
+    return outline_of(listing(path))
+
+
+def listing(path: str) -> Listed:
+    """The files of every class folder; names that start with a dot are not looked at.
+
+    Raises:
+        DataError: no folder, no class folder in it, or fewer than two with a file in them.
+    """
+    if not path:
+        raise DataError("folder: say which one: `folder:PATH`, with one sub-folder per class")
+    root, place = Path(path).expanduser(), f"folder:{path}"
+    if not root.is_dir():
+        raise DataError(f"{place}: is not a folder")
+    parts = _parts(root)
+    rows = [
+        (split, label.name, file)
+        for split, part in (parts.items() if parts else [("", root)])
+        for label in _folders(part)
+        for file in _files_below(label)
+    ]
+    folders = {label.name for part in (parts.values() if parts else [root]) for label in _folders(part)}
+    if not folders:
+        raise DataError(f"{place}: has no sub-folders; put the pictures of each class in a folder of its own")
+    labels, files = [label for _, label, _ in rows], [file for *_, file in rows]
+    empty = sorted(folders - set(labels))
+    _refuse_one_class(place, root, sorted(set(labels)))
+    table = {"labels": labels} | ({"split": [split for split, *_ in rows]} if parts else {})
+    return Listed(
+        place=place,
+        names=[file.relative_to(root).as_posix() for file in files],
+        files=files,
+        columns=columns_of(place, table),
+        notes=(line(empty, "class folder", "left out, without a picture"),) if empty else (),
     )
 
 
-def _picture(file: Path, size: int | None) -> Images | str:
-    """(H, W) or (H, W, 3), or why the file cannot be read."""
-    if file.suffix.lower() not in SUFFIXES:
-        return "not a picture" if file.is_file() else "not a file"
-    try:
-        with Image.open(file, formats=FORMATS) as opened:
-            picture = upright(opened)
-    except Exception as error:  # whatever a decoder raises, it is this one file that cannot be read
-        return type(error).__name__ if not isinstance(error, OSError) else "damaged, or not what its name says"
-    return squared(picture, size)
+def _refuse_one_class(place: str, root: Path, classes: Sequence[str]) -> None:
+    if len(classes) > 1:
+        return
+    if classes and len(_folders(root / classes[0])) > 1:  # one level too high
+        raise DataError(
+            f"{place}: holds one class, {classes[0]!r}; if its sub-folders are the classes, say {place}/{classes[0]}"
+        )
+    held = f"one class, {classes[0]!r}" if classes else "no picture"
+    raise DataError(f"{place}: holds {held}; a comparison needs two classes or more, each in a sub-folder of its own")
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """`train`, `val` and `test` to their folders, where these are what the folder consists of."""
+    folders = _folders(root)
+    named = all(folder.name.lower() in SPLITS and _folders(folder) for folder in folders)
+    return {folder.name: folder for folder in folders} if named and len(folders) > 1 else {}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(folder / entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file of a folder and of those inside it, junk left out; links to folders are not followed."""
+    found = []
+    for base, inside, names in os.walk(folder):
+        inside[:] = [name for name in inside if name[0] not in "._" and name != "__MACOSX"]
+        found += [Path(base, name) for name in names if not _is_junk(name)]
+    yield from sorted(found)
+
+
+def _is_junk(name: str) -> bool:
+    return name[0] == "." or name.lower() in JUNK_NAMES or Path(name).suffix.lower() in JUNK_SUFFIXES

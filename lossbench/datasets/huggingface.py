@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from lossbench.datasets.cache import cached
-from lossbench.datasets.dataset import DataError, Dataset, Images, Request
-from lossbench.datasets.images import squared, stacked, upright
+from lossbench.datasets.dataset import DataError, Dataset, Request
+from lossbench.datasets.images import Picture, squared, stacked, upright
 
 
 def load(request: Request) -> Dataset:
     """Every row, the parts (`train`, `test`) in their order; a part called `test` is the publisher's.
 
-    With a size, pictures are cut to their middle square first. Classes without a row are left out.
+    With a size, pictures become squares as `Request.fit` says. Classes without a row are left out.
     """
     if not request.path:
         raise DataError("huggingface: say which one: `huggingface:PATH`, a folder that `save_to_disk` wrote")
@@ -34,7 +34,7 @@ def decode(request: Request) -> Dataset:
         DataError: `datasets` is not installed or did not write this folder, or there is no telling picture or class.
     """
     place = f"huggingface:{Path(request.path).expanduser()}"
-    images: list[Images] = []
+    images: list[Picture] = []
     labels: list[int] = []
     tested: list[bool] = []
     names: list[str] = []
@@ -42,7 +42,7 @@ def decode(request: Request) -> Dataset:
         picture, label = _column(place, rows, "Image"), _column(place, rows, "ClassLabel")
         names = rows.features[label].names
         for row in rows:
-            images.append(squared(upright(row[picture]), request.size))
+            images.append(squared(upright(row[picture]), request.size, request.fit))
             labels.append(row[label])
             tested.append(part == "test")
     if not labels or min(labels) < 0:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from lossbench.datasets.cache import data_folder
-from lossbench.datasets.dataset import DataError, Dataset, Request, with_checksum
-from lossbench.plugins import registry
+from lossbench.datasets.dataset import DataError, Dataset, Fit, Request, with_checksum
+from lossbench.datasets.pictures import line
+from lossbench.plugins import Plugin, PluginError, registry
 
-WITH_PATH = ("folder", "huggingface")
+WITH_PATH = ("csv", "features", "folder", "huggingface")
+BY_SUFFIX = {".csv": "csv", ".npz": "features", ".parquet": "features"}
 
 
 class UnreadableFiles(UserWarning):
-    """Files that a data set left out because they could not be read, by name and number."""
+    """What a data set left out or altered when it was read, one line a reason."""
 
 
-def load(name: str, size: int | None = None) -> Dataset:
+def load(name: str, size: int | None = None, fit: Fit = "crop") -> Dataset:
     """The data set of that name, decoded once and then memory-mapped.
 
     Args:
         name: a registered data set, or `folder:PATH`; what follows the colon is handed to the plugin.
         size: edge of the images in pixels; None: as the data set has them.
+        fit: how pictures that are not square become so: `images.squared`.
 
     Raises:
         DataError: missing or unusable data; one line that says what to do.
@@ -29,20 +34,58 @@ def load(name: str, size: int | None = None) -> Dataset:
     """
     if size is not None and size < 1:
         raise DataError(f"{name}: size {size} is not a number of pixels")
-    plugin_name, _, path = name.partition(":")
-    plugin = registry.find("dataset", plugin_name)
-    if path and plugin.builtin and plugin_name not in WITH_PATH:
-        raise DataError(f"{name}: {plugin_name!r} takes no path; only {' and '.join(WITH_PATH)} do")
-    data = plugin.build(Request(folder=data_folder(), size=size, path=path))
+    if size is None and fit != "crop":
+        raise DataError(f"{name}: fit = {fit!r} needs a size to fit into; set `input_size`")
+    plugin, path = _found(name)
+    data = plugin.build(Request(folder=data_folder(), size=size, path=path, fit=fit))
     if not isinstance(data, Dataset):
         raise DataError(f"{name}: the plugin returned {type(data).__name__}, not a Dataset")
+    if data.num_classes < 2:
+        raise DataError(f"{name}: holds one class, {data.class_names[0]!r}; a comparison needs two or more")
+    if data.features is not None and size is not None:
+        raise DataError(f"{name}: holds vectors, which have no size in pixels; leave `input_size` away")
     if not data.checksum:
         data = with_checksum(data)
-    if data.unreadable:
-        warnings.warn(f"{name}: {_left_out(data.unreadable)}", UnreadableFiles, stacklevel=2)
+    for said in (*_left_out(data.unreadable), *data.notes):
+        warnings.warn(f"{name}: {said}", UnreadableFiles, stacklevel=2)
     return replace(data, name=name, protocols=plugin.protocols)
 
 
-def _left_out(files: tuple[str, ...]) -> str:
-    shown = ", ".join(files[:20]) + (f" and {len(files) - 20} more" if len(files) > 20 else "")
-    return f"{len(files)} file{'s' if len(files) > 1 else ''} left out as unreadable: {shown}"
+def outline(name: str) -> Dataset | None:
+    """Labels and splits of a data set before its pictures are decoded; None where `load` is as quick.
+
+    Raises:
+        DataError: as `load`, as far as it can be seen without opening a picture.
+    """
+    plugin, path = _found(name)
+    if not plugin.builtin or plugin.name not in ("csv", "folder"):
+        return None
+    from lossbench.datasets import folder, table
+
+    found = folder.outline(path) if plugin.name == "folder" else table.outline(path)
+    return replace(found, name=name, protocols=plugin.protocols)
+
+
+def _found(name: str) -> tuple[Plugin, str]:
+    """The plugin of a name, and the path behind its colon."""
+    plugin_name, _, path = name.partition(":")
+    try:
+        plugin = registry.find("dataset", plugin_name)
+    except PluginError:
+        kind = "folder" if Path(name).expanduser().is_dir() else BY_SUFFIX.get(Path(name).suffix.lower())
+        if kind and Path(name).expanduser().exists():
+            raise DataError(f"{name!r} is a {'folder' if kind == 'folder' else 'file'}: write {kind}:{name}") from None
+        raise
+    if path and plugin.builtin and plugin_name not in WITH_PATH:
+        raise DataError(f"{name}: {plugin_name!r} takes no path; only {', '.join(WITH_PATH)} do")
+    return plugin, path
+
+
+def _left_out(files: tuple[str, ...]) -> Iterator[str]:
+    """One line a reason of what could not be read."""
+    reasons: dict[str, list[str]] = {}
+    for file in files:
+        name, bracket, reason = file.removesuffix(")").rpartition(" (")
+        reasons.setdefault(reason if bracket else "unreadable", []).append(name if bracket else file)
+    for reason, names in reasons.items():
+        yield line(names, "file", f"left out ({reason})")

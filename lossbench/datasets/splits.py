@@ -1,10 +1,16 @@
 """Which samples train, validate and test: fixed for each data set and protocol, and dealt anew for each study.
 
 - closed-set: the same classes everywhere, stratified 60 / 20 / 20. Where the publisher has a test part it is
-  the test, and a sixth of the rest validates. A class of one or two samples is in train only.
+  the test, and a sixth of the rest validates. What is held out of a class is two samples or more, so that each has a
+  match: a class of five to seven gives two to val and two to test, one of three or four gives two to either in turn,
+  one of one or two is in train only; `Split.notes` counts them.
 - open-set: test classes are disjoint from training classes, validation classes from both.
 - verification: a pairs file. Without a fold it is the development view; fold k of the test view tests on fold k,
   chooses epoch and threshold on fold k + 1, and trains on the rest.
+
+A split of the user's own (`Dataset.fixed_split`) holds under either protocol: closed-set needs every class of val and
+test in train, open-set no class of test in train or val. Without a val, a sixth of train validates, or a third of
+its classes.
 
 With a deal, `deals` cuts training and validation anew; the test samples are those of the split without one.
 
@@ -22,6 +28,7 @@ import numpy.typing as npt
 
 from lossbench.datasets.dataset import (
     DEV_TEST,
+    DISTRACTOR,
     TEST,
     TRAIN,
     VAL,
@@ -43,6 +50,7 @@ class Split:
     Attributes:
         train, val, test: (n,) int64 sample indices; test is empty in a development view.
         val_pairs, test_pairs: pairs among the samples of val and of test.
+        notes: what the split could not use as it would, one line each.
     """
 
     train: Indices
@@ -50,6 +58,7 @@ class Split:
     test: Indices
     val_pairs: Pairs | None = None
     test_pairs: Pairs | None = None
+    notes: tuple[str, ...] = ()
 
 
 def split(data: Dataset, protocol: str, *, fold: int | None = None, deal: int | None = None) -> Split:
@@ -92,20 +101,36 @@ def _name(data: Dataset) -> str:
 
 def _closed_set(data: Dataset, fold: int | None) -> Split:
     _no_folds(data, "closed-set", fold)
-    if data.published_test is not None:
+    notes: tuple[str, ...] = ()
+    if data.fixed_split is not None:
+        train, val, test = _as_given(data, data.fixed_split)
+    elif data.published_test is not None:
         rest = np.flatnonzero(~data.published_test)
         parts = _stratified(data.labels[rest], shares=(5, 1))
         train, val, test = rest[parts[0]], rest[parts[1]], np.flatnonzero(data.published_test)
     else:
         train, val, test = _stratified(data.labels, shares=(3, 1, 1))
+        notes = _held_back(data)
     for part, samples in (("val", val), ("test", test)):
         if not _has_match(data.labels[samples]):
             largest = int(np.bincount(data.labels).max())
+            needed = "one class of 5 or two of 3 are needed" if data.fixed_split is None else "the split is your own"
             raise DataError(
-                f"{_name(data)}: closed-set: no class has two samples in {part}; "
-                f"a class needs 8 samples to be split, the largest has {largest}"
+                f"{_name(data)}: closed-set: no class has two samples in {part}; {needed}, and the largest class has "
+                f"{largest}; open-set takes classes of 2"
             )
-    return Split(train=train, val=val, test=test)
+    return Split(train=train, val=val, test=test, notes=notes)
+
+
+def _held_back(data: Dataset) -> tuple[str, ...]:
+    """What a closed-set split says of its small classes."""
+    counts = np.bincount(data.labels)
+    tiny, small = int((counts < 3).sum()), int(((counts == 3) | (counts == 4)).sum())
+    lines = (
+        (tiny, "one or two samples, in train only"),
+        (small, "three or four samples, in train and in either val or test"),
+    )
+    return tuple(f"closed-set: {count} of {len(counts)} classes have {what}" for count, what in lines if count)
 
 
 def _no_folds(data: Dataset, protocol: str, fold: int | None) -> None:
@@ -121,6 +146,8 @@ def _has_match(labels: Indices) -> bool:
 def _stratified(labels: Indices, shares: tuple[int, ...]) -> list[Indices]:
     """Cut every class in the same proportions, in a fixed random order; what rounding leaves goes to the first.
 
+    Where rounding would hold out a single sample of a class it holds out two, as far as one is left to train.
+
     Returns:
         For each share the sorted indices into `labels`.
     """
@@ -129,14 +156,44 @@ def _stratified(labels: Indices, shares: tuple[int, ...]) -> list[Indices]:
     counts = np.bincount(labels)
     start = np.repeat(np.cumsum(counts) - counts, counts)
     rank = np.arange(len(labels)) - start  # position within the class
-    size = np.repeat(counts, counts)
     parts: list[Indices] = []
-    low = np.zeros_like(size)
-    for share in reversed(shares[1:]):
-        high = low + (2 * size * share + sum(shares)) // (2 * sum(shares))  # rounded to the nearest
+    low = np.zeros_like(rank)
+    for held in reversed(_held_out(counts, shares)):
+        high = low + np.repeat(held, counts)
         parts.append(np.sort(by_class[(low <= rank) & (rank < high)]))
         low = high
     return [np.sort(by_class[rank >= low]), *reversed(parts)]
+
+
+def _held_out(counts: Indices, shares: tuple[int, ...]) -> list[Indices]:
+    """For each share but the first, how many samples of every class (C,) it gets."""
+    held = [(2 * counts * share + sum(shares)) // (2 * sum(shares)) for share in shares[1:]]  # rounded to the nearest
+    single = held[0] == 1  # shares beside the first are equal
+    turn = np.cumsum(single & (counts <= 2 * len(held))) % len(held)
+    for part, number in enumerate(held):
+        number[single] = 2
+        number[single & (counts <= 2 * len(held)) & (turn != part)] = 0
+    return held
+
+
+def _as_given(data: Dataset, given: Indices) -> tuple[Indices, Indices, Indices]:
+    """The user's own split for closed-set; where it has no val, a sixth of train validates."""
+    known = np.unique(data.labels[given == TRAIN])
+    if len(unseen := np.setdiff1d(data.labels[given != TRAIN], known)):
+        raise DataError(
+            f"{_name(data)}: closed-set: {_classes(data, unseen)} of its test or val not in its train; "
+            "open-set is for classes that were never seen"
+        )
+    train, val, test = (np.flatnonzero(given == part) for part in (TRAIN, VAL, TEST))
+    if not len(val):
+        train, val = (train[part] for part in _stratified(data.labels[train], shares=(5, 1)))
+    return train, val, test
+
+
+def _classes(data: Dataset, labels: Indices) -> str:
+    """`3 classes (a, b, c) are`: a count and at most three names."""
+    names = ", ".join(data.class_names[label] for label in labels[:3]) + (", ..." if len(labels) > 3 else "")
+    return f"{len(labels)} {'class' if len(labels) == 1 else 'classes'} ({names}) {'is' if len(labels) == 1 else 'are'}"
 
 
 def _fixed_permutation(count: int) -> Indices:
@@ -149,6 +206,8 @@ def _fixed_permutation(count: int) -> Indices:
 
 def _open_set(data: Dataset, fold: int | None) -> Split:
     _no_folds(data, "open-set", fold)
+    if data.fixed_split is not None:
+        return _open_set_as_given(data, data.fixed_split)
     parts = data.class_split if data.class_split is not None else _made_class_split(data)
     for part, value in (("train", TRAIN), ("val", VAL), ("test", TEST)):
         if (count := int((parts == value).sum())) < MIN_CLASSES:
@@ -160,6 +219,26 @@ def _open_set(data: Dataset, fold: int | None) -> Split:
         val=_scored_samples(data, parts == VAL),
         test=_scored_samples(data, parts == TEST),
     )
+
+
+def _open_set_as_given(data: Dataset, given: Indices) -> Split:
+    """The user's own split for open-set; where it has no val, a third of the training classes validates."""
+    learnt, tested = (np.unique(data.labels[where]) for where in (given != TEST, given == TEST))
+    if len(shared := np.intersect1d(learnt, tested)):
+        raise DataError(
+            f"{_name(data)}: open-set: {_classes(data, shared)} in test and in train or val; "
+            "closed-set is for pictures of known classes"
+        )
+    if not (given == VAL).any():
+        chosen = learnt[_fixed_permutation(len(learnt))][: (len(learnt) + 1) // 3]
+        given = np.where(np.isin(data.labels, chosen), VAL, given)
+    train, val, test = (np.flatnonzero(given == part) for part in (TRAIN, VAL, TEST))
+    for part, samples in (("train", train), ("val", val), ("test", test)):
+        if (count := len(np.unique(data.labels[samples]))) < MIN_CLASSES:
+            raise DataError(f"{_name(data)}: open-set: {count} classes in {part}; at least {MIN_CLASSES} are needed")
+        if not _has_match(data.labels[samples]):
+            raise DataError(f"{_name(data)}: open-set: no class of {part} has two samples")
+    return Split(train=train, val=val, test=test)
 
 
 def _made_class_split(data: Dataset) -> Indices:
@@ -237,8 +316,10 @@ def _training_samples(data: Dataset, classes: npt.NDArray[np.bool_]) -> Indices:
 
 
 def _scored_samples(data: Dataset, classes: npt.NDArray[np.bool_], pairs: Pairs | None = None) -> Indices:
-    """What is scored of some classes (C,) bool, and every sample that `pairs` names."""
+    """What is scored of some classes (C,) bool, and every sample that `pairs` names; a distractor has no class."""
     chosen = classes[data.labels]
+    if data.roles is not None:
+        chosen &= data.roles != DISTRACTOR
     if data.max_per_class is not None:
         chosen &= _rank_in_class(data.labels) < data.max_per_class
     if pairs is not None:

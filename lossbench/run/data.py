@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lossbench import datasets
 from lossbench.datasets import splits
-from lossbench.datasets.dataset import Dataset, Pairs
+from lossbench.datasets.dataset import Dataset, Fit, Pairs
 from lossbench.datasets.loading import UnreadableFiles
 from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.run.evaluation import PairRows
@@ -46,11 +46,11 @@ class TaskData:
 
 
 @lru_cache(maxsize=2)
-def source(dataset: str, input_size: int | None) -> Dataset:
+def source(dataset: str, input_size: int | None, fit: Fit) -> Dataset:
     """A data set, loaded once a worker: its deals are indices into it."""
     with warnings.catch_warnings():  # whoever planned the run was told
         warnings.simplefilter("ignore", UnreadableFiles)
-        return datasets.load(dataset, input_size)
+        return datasets.load(dataset, input_size, fit)
 
 
 def task_data(spec: RunSpec) -> TaskData:
@@ -67,7 +67,7 @@ def forget() -> None:
 
 @lru_cache(maxsize=2)
 def _task_data(task: Task, input_size: int | None, device: str, fold: int | None, deal: int | None) -> TaskData:
-    data = source(task.dataset, input_size)
+    data = source(task.dataset, input_size, task.fit)
     parts = splits.split(data, task.protocol, fold=fold, deal=deal)
     train_index = training_samples(data, parts, task.train_classes, deal)
     val_index = validation_samples(data, parts, task.val_classes, deal)
@@ -75,7 +75,7 @@ def _task_data(task: Task, input_size: int | None, device: str, fold: int | None
     closed = task.protocol == "closed-set"
 
     def tensors(index: np.ndarray, classes: np.ndarray) -> Split:
-        images = torch.from_numpy(np.ascontiguousarray(data.images[index]))
+        images = torch.from_numpy(np.ascontiguousarray(data.samples[index]))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         labels = torch.from_numpy(np.searchsorted(classes, data.labels[index]))
         return Split(images=images.contiguous().to(device), labels=labels.to(device))

@@ -58,7 +58,7 @@ def _spec(subject: Subject) -> RunSpec:
     return RunSpec(
         task=TASK, backbone="convnet", embedding_dim=32, terms=recipe.terms(values), sampler=recipe.sampler,
         lr=float(values["lr"]), training=SETTINGS, seed=0, final=False,
-        provenance=Provenance(data=source(TASK.dataset, None).checksum, code=""),
+        provenance=Provenance(data=source(TASK.dataset, None, "crop").checksum, code=""),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,10 +172,6 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         except ValueError as error:
             mistakes.append(f"{place}: {error}")
             continue
-        if found_data.train_size < (batch := experiment.training.batch_size):
-            mistakes.append(
-                f"training.batch_size: {batch} is more than the {found_data.train_size} images of {task.key}"
-            )
         if found_data.folds and found_data.folds < experiment.budget.studies.most:
             mistakes.append(
                 f"budget.studies: a study of {task.key} is one of its {found_data.folds} folds; ask for no more"
@@ -273,17 +270,51 @@ def _look_at(task: Task, training: Training) -> _Data:
     Raises:
         ValueError: unknown data set or protocol, missing data, or an impossible split.
     """
-    source = datasets.load(task.dataset, task.input_size or training.input_size)
     if task.val_classes is not None and task.protocol != "open-set":
         raise DataError(f"val_classes: {task.protocol} has no validation classes to choose among; leave it away")
-    folds = splits.folds(source, task.protocol)
-    sizes = []
-    for fold in (None, *range(folds)):
-        parts = splits.split(source, task.protocol, fold=fold)
-        sizes.append(len(training_samples(source, parts, task.train_classes)))
-        val = validation_samples(source, parts, task.val_classes)
+    if (outline := datasets.outline(task.dataset)) is not None:  # refused before hours of decoding
+        _check_splits(outline, task, training)
+    source = datasets.load(task.dataset, task.input_size or training.input_size, task.fit)
+    if source.features is not None and task.input_size is not None:
+        raise DataError(f"{task.dataset}: holds vectors, which have no size in pixels; leave input_size away")
+    size, parts = _check_splits(source, task, training)
+    for note in parts.notes:
+        warnings.warn(f"{task.dataset}: {note}", stacklevel=2)
     free = deals.leaves_free(
         source, task.protocol, parts, train_classes=task.train_classes, val_classes=task.val_classes
     )
-    pixels = int(np.prod(source.images.shape[1:]))
-    return _Data(source.checksum, min(sizes), (len(val), len(parts.test)), pixels, free, folds)
+    return _Data(
+        checksum=source.checksum,
+        train_size=size,
+        scored=(len(validation_samples(source, parts, task.val_classes)), len(parts.test)),
+        pixels=int(np.prod(source.samples.shape[1:])),
+        deals=free,
+        folds=splits.folds(source, task.protocol),
+    )
+
+
+def _check_splits(source: datasets.Dataset, task: Task, training: Training) -> tuple[int, splits.Split]:
+    """The fewest training samples of any fold of a task, and the last of its splits.
+
+    Raises:
+        ValueError: an impossible split, or one without enough to train on.
+    """
+    sizes = []
+    for fold in (None, *range(splits.folds(source, task.protocol))):
+        parts = splits.split(source, task.protocol, fold=fold)
+        sizes.append(len(training_samples(source, parts, task.train_classes)))
+        validation_samples(source, parts, task.val_classes)
+    if min(sizes) < training.batch_size:
+        raise DataError(_too_few(min(sizes), training))
+    return min(sizes), parts
+
+
+def _too_few(size: int, training: Training) -> str:
+    """That a batch is larger than the training set, and the line to paste that helps where one does."""
+    rule = f"training.batch_size {training.batch_size} is more than the {size} samples there are to train on"
+    batch = 2 ** (size.bit_length() - 1) if size else 0  # the largest power of two that they fill
+    if batch < 4:
+        return f"{rule}; more samples are needed, at least 4"
+    per_class = min(training.samples_per_class, batch // 2)
+    fewer = f" --set training.samples_per_class={per_class}" if per_class < training.samples_per_class else ""
+    return f"{rule}; --set training.batch_size={batch}{fewer}"

@@ -54,6 +54,7 @@ class Task(Table):
         train_classes: train on this many of the training classes only (the same for every run of a study).
         val_classes: validate on this many of the validation classes only, where these are classes of their own.
         input_size: edge of this task's input in pixels; absent, `training.input_size`.
+        fit: how pictures that are not square become so: their middle (`crop`), the whole on gray (`pad`) or `stretch`.
         label_noise: share of wrong labels in this task's training and validation; absent, `training.label_noise`.
         splits: `dealt`: every study deals training and validation anew, as far as the protocol leaves them free;
             `fixed`: all studies have the one split.
@@ -64,6 +65,7 @@ class Task(Table):
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
     val_classes: Annotated[Whole, Field(ge=2)] | None = None
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
     label_noise: Annotated[Number, Field(ge=0, lt=1)] | None = None
     splits: Literal["dealt", "fixed"] = "dealt"
 

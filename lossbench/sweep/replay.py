@@ -118,7 +118,9 @@ def replay(record: Record, executor: Executor, *, tolerance: float = TOLERANCE) 
 def _provenance_now(spec: RunSpec) -> Provenance:
     registry.load_files(spec.plugin_files)
     losses = [registry.find("loss", term.loss) for term in spec.terms]
-    checksum = datasets.load(spec.task.dataset, spec.task.input_size or spec.training.input_size).checksum
+    checksum = datasets.load(
+        spec.task.dataset, spec.task.input_size or spec.training.input_size, spec.task.fit
+    ).checksum
     return provenance_of(spec.task, losses, spec.backbone, checksum, spec.plugin_files)
 
 

@@ -129,3 +129,36 @@ def test_a_validation_part_of_the_users_own_never_trains():
     )
     for deal in DEALS:
         assert set(labels[split(data, "open-set", deal=deal).val]) == {4, 5, 6, 7}
+
+
+# a split of the user's own
+
+
+def own_split(parts: list[int], counts: list[int]) -> Dataset:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return Dataset(
+        images=np.zeros((len(labels), 2, 2), dtype=np.uint8),
+        labels=labels,
+        class_names=tuple(map(str, range(len(counts)))),
+        fixed_split=np.array(parts),
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "parts"), [("closed-set", [0, 0, 1, 1, 2, 2] * 4), ("open-set", [0] * 12 + [1] * 6 + [2] * 6)]
+)
+def test_a_val_of_ones_own_is_in_no_deal_mixed_with_train(protocol, parts):
+    data = own_split(parts, [6] * 4 if protocol == "closed-set" else [3] * 8)
+    assert not leaves_free(data, protocol, split(data, protocol))
+    for deal in range(5):
+        assert np.array_equal(split(data, protocol, deal=deal).val, np.flatnonzero(data.fixed_split == 1))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "parts"), [("closed-set", ([0] * 12 + [2] * 2) * 4), ("open-set", [0] * 36 + [2] * 20)]
+)
+def test_without_one_it_is_dealt_out_of_train_and_test_stays(protocol, parts):
+    data = own_split(parts, [14] * 4 if protocol == "closed-set" else [4] * 14)
+    found = [split(data, protocol, deal=deal) for deal in range(5)]
+    assert all(np.array_equal(each.test, np.flatnonzero(data.fixed_split == 2)) for each in found)
+    assert len({each.val.tobytes() for each in found}) > 1

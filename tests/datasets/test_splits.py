@@ -23,6 +23,7 @@ from lossbench.plugins import registry
 BUILTIN = (
     "cifar10",
     "cifar100",
+    "csv",
     "digits",
     "fashion-mnist",
     "folder",
@@ -86,7 +87,7 @@ def test_a_split_is_always_the_same(small, name, protocol, fold):
 # closed-set
 
 
-@given(st.lists(st.integers(1, 40), min_size=2, max_size=6))
+@given(st.lists(st.integers(8, 40), min_size=2, max_size=6))
 def test_closed_set_cuts_every_class_60_20_20(counts):
     data = tiny([10, *counts])
     parts = split(data, "closed-set")
@@ -117,10 +118,91 @@ def test_one_image_classes_are_gallery_only():
     assert {10, 11, 12} <= set(parts.train.tolist())
 
 
-def test_closed_set_refuses_classes_that_are_too_small():
-    with pytest.raises(DataError, match=r"no class has two samples in val.*the largest has 7"):
-        split(tiny([7, 7, 7]), "closed-set")
-    split(tiny([8, 7, 7]), "closed-set")
+def cut_of(data, parts) -> list[list[int]]:
+    """For every class, its samples in train, val and test."""
+    places = (parts.train, parts.val, parts.test)
+    return [[int((data.labels[part] == label).sum()) for part in places] for label in range(data.num_classes)]
+
+
+def test_what_is_held_out_of_a_small_class_has_a_match():
+    data = tiny([1, 2, 3, 3, 4, 4, 5, 6, 7, 8])
+    parts = split(data, "closed-set")
+    halves = [[1, 0, 2], [1, 2, 0], [2, 0, 2], [2, 2, 0]]  # three or four samples: two to either part in turn
+    assert cut_of(data, parts)[:2] == [[1, 0, 0], [2, 0, 0]]
+    assert sorted(cut_of(data, parts)[2:6]) == sorted(halves)
+    assert cut_of(data, parts)[6:] == [[1, 2, 2], [2, 2, 2], [3, 2, 2], [4, 2, 2]]
+    assert parts.notes == (
+        "closed-set: 2 of 10 classes have one or two samples, in train only",
+        "closed-set: 4 of 10 classes have three or four samples, in train and in either val or test",
+    )
+    assert split(tiny([8, 5]), "closed-set").notes == ()
+
+
+def test_small_classes_beside_a_publishers_test_part():
+    data = tiny([5, 11], published_test=np.array([False] * 3 + [True] * 2 + [False] * 9 + [True] * 2))
+    assert cut_of(data, split(data, "closed-set")) == [[1, 2, 2], [7, 2, 2]]
+
+
+@pytest.mark.parametrize("counts", [[2, 2, 2], [4, 2, 2]])
+def test_closed_set_refuses_classes_that_are_too_small(counts):
+    with pytest.raises(
+        DataError, match=rf"no class has two samples in .*the largest class has {max(counts)}; open-set"
+    ):
+        split(tiny(counts), "closed-set")
+
+
+# a split of the user's own
+
+
+def given_split(*parts: str) -> np.ndarray:
+    return np.array([["train", "val", "test"].index(part) for part in parts])
+
+
+def test_a_split_of_ones_own_holds_under_closed_set():
+    own = given_split(*(["train"] * 3 + ["val"] * 2 + ["test"] * 2) * 2)
+    data = tiny([7, 7], fixed_split=own)
+    parts = split(data, "closed-set")
+    for part, value in (("train", 0), ("val", 1), ("test", 2)):
+        assert np.array_equal(getattr(parts, part), np.flatnonzero(own == value))
+
+
+def test_without_a_val_of_ones_own_it_comes_out_of_train():
+    own = given_split(*(["train"] * 12 + ["test"] * 2) * 2)
+    parts = split(tiny([14, 14], fixed_split=own), "closed-set")
+    assert np.array_equal(parts.test, np.flatnonzero(own == 2))
+    assert (len(parts.train), len(parts.val)) == (20, 4)
+
+
+def test_a_split_of_ones_own_holds_under_open_set():
+    own = np.repeat([0, 0, 1, 1, 2, 2], 3)
+    parts = split(tiny([3] * 6, fixed_split=own), "open-set")
+    assert [len(part) for part in (parts.train, parts.val, parts.test)] == [6, 6, 6]
+    assert np.array_equal(parts.val, np.flatnonzero(own == 1))
+    without = split(tiny([3] * 8, fixed_split=np.repeat([0, 0, 0, 0, 0, 0, 2, 2], 3)), "open-set")
+    assert (len(without.train), len(without.val), len(without.test)) == (12, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "own", "message"),
+    [
+        (
+            "closed-set",
+            np.repeat([0, 0, 2, 2], 3),
+            r"closed-set: 2 classes \(2, 3\) are of its test or val not in its train",
+        ),
+        ("open-set", np.array([0, 0, 2] * 4), r"open-set: 4 classes \(0, 1, 2, ...\) are in test and in train or val"),
+    ],
+)
+def test_classes_decide_what_a_split_of_ones_own_is_for(protocol, own, message):
+    with pytest.raises(DataError, match=message):
+        split(tiny([3] * 4, fixed_split=own), protocol)
+
+
+def test_a_distractor_is_no_part_of_a_protocol_without_a_gallery():
+    roles = np.zeros(60, dtype=np.int64)
+    roles[::3] = 3
+    parts = split(tiny([6] * 10, roles=roles), "open-set")
+    assert not np.isin(np.concatenate([parts.val, parts.test]), np.flatnonzero(roles == 3)).any()
 
 
 # open-set
