@@ -122,6 +122,7 @@ def critical_difference(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.set_xlabel(f"average rank (1 is highest); critical difference {formats.score(difference, 2)}")
+    tested = f"; critical difference {formats.score(difference, 2)}" if groups else ""
+    axes.set_xlabel(f"average rank (1 is highest){tested}")
     found = ", ".join(f"{key} {formats.score(ranks[key], 2)}" for key in ordered)
     return done(figure, name, "Average ranks over all data sets", f"Average ranks: {found}.")

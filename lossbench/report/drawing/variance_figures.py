@@ -29,7 +29,7 @@ def variance(name: str, task: str, reference: str, found: Sequence[Parts]) -> Pi
             tip(bar, f"{part.a}, {label}: {formats.share(value / part.variance)}")
         left += values
     for row, part in enumerate(found):
-        axes.text(part.variance, row, f" {formats.score(part.variance**0.5, 4)}", va="center", fontsize=7, color=INK)
+        axes.text(part.variance, row, f"  {formats.score(part.variance**0.5, 4)}", va="center", fontsize=7, color=INK)
     axes.set_yticks(range(len(found)), formats.short_names([part.a for part in found]))
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
@@ -37,7 +37,7 @@ def variance(name: str, task: str, reference: str, found: Sequence[Parts]) -> Pi
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(lambda value, _: f"{1e6 * value:g}")
-    axes.set_xlabel(f"variance of the effect against {formats.shortened(reference)}, 10⁻⁶; right: its root")
+    axes.set_xlabel(f"variance of the effect against {formats.shortened(reference)}, 10⁻⁶\n(right: standard error)")
     figure.legend(loc="outside upper left", ncols=len(drawn), handlelength=1.1, columnspacing=1.2)
     shown = "; ".join(
         f"{part.a}: "

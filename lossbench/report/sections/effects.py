@@ -12,6 +12,8 @@ from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
+OPEN = ("indistinguishable", "undecided")  # verdicts that more studies may still change
+
 
 def table(evidence: Evidence, task: str) -> Table:
     """Every pair of recipes on test MAP@R."""
@@ -66,8 +68,8 @@ def _row(pair: PairVerdict) -> Row:
             Cell(verdict, mark=mark),
             Cell(str(effect.n), float(effect.n)),
             Cell(formats.score(pair.smallest_found), pair.smallest_found),
-            _needed_cell(needed),
-            _needed_cell(equal),
+            _needed_cell(needed if pair.verdict in OPEN else None),
+            _needed_cell(equal if pair.verdict in OPEN else None),
             Cell(pair.note),
         )
     )

@@ -21,6 +21,10 @@ TESTED = {
     "open-set": "on these test classes, which no training saw",
     "verification": "on these test pairs of people whom no training saw",
 }
+INTERVALS = (
+    "Intervals beside a verdict are at the pair's own level, so that they agree with it; those in tables are the "
+    "unadjusted 95 % ones."
+)
 FEW = 4  # recipes that are each worth a sentence
 MANY = 12  # recipes of which sentences give names only; their effects stand in the ranking
 _WORDS = {
@@ -147,7 +151,7 @@ def _baselines(evidence: Evidence, task: str) -> Iterator[Finding]:
         elif short:
             text = " ".join(f"{words(pair)} ({effect_text(pair)}).".replace(" .", ".") for pair in short)
         elif len(pairs) < len(evidence.material.recipes):
-            text = f"{listed([pair.a for pair in pairs])}: better than the baseline {baseline}."
+            text = f"Every recipe with a score is better than the baseline {baseline}."
         yield Finding(about=task, question=f"Is training worth it against {baseline}?", text=text, confirmatory=False)
 
 

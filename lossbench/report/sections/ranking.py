@@ -26,10 +26,10 @@ def table(evidence: Evidence, task: str) -> Table:
     columns = [
         Column("recipe", numeric=False),
         Column("MAP@R", "mean, ↑"),
-        Column("95 % interval", "of the mean, unadjusted"),
+        Column("95 % interval", "unadjusted"),
         Column("group", "tie group", numeric=False) if lettered else Column("better / worse", "than so many"),
         Column(f"vs {material.reference}", "paired effect"),
-        Column("95 % interval", "of the effect, unadjusted"),
+        Column("95 % interval", "unadjusted"),
         Column("p", "adjusted"),
         Column("verdict", f"vs {material.reference}", numeric=False),
         Column("default", "MAP@R untuned"),

@@ -15,6 +15,8 @@ from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.effects import mean_interval
 
+PAPER = "Wen et al. 2016 train with lambda 0.003 and alpha 0.5."
+
 
 def table(evidence: Evidence, task: str) -> Table:
     """One row a recipe: the chosen values over studies, trial score against fresh candidates, and the trials' fate."""
@@ -32,11 +34,13 @@ def table(evidence: Evidence, task: str) -> Table:
         Column("troubles", "of these trials", numeric=False),
     ]
     rows = [row for recipe in material.recipes if (row := _row(material, task, recipe, names))]
-    notes = (
+    notes: tuple[str, ...] = (
         "Chosen anew in each study among the trials of highest validation MAP@R and the default (trial 0), by the mean "
         "of fresh validation seeds. Optimism: how much higher the chosen trial itself had scored, the score it was "
         "picked by.",
     )
+    if any(loss.startswith("center") for recipe in material.recipes for loss in material.losses(recipe)):
+        notes = (*notes, PAPER)
     return make_table("tuned", f"Tuned values, {task}", columns, rows, notes=notes)
 
 

@@ -15,7 +15,7 @@ from lossbench.report.sections.tuned import below_default
 from lossbench.report.writing import formats
 from lossbench.statistics.looks import FIRST_LOOK, LEAST_RANKED
 from lossbench.statistics.power import StudiesNeeded
-from lossbench.statistics.verdicts import Comparison, PairVerdict
+from lossbench.statistics.verdicts import PairVerdict
 
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
 Kind = Literal[
@@ -27,9 +27,10 @@ Kind = Literal[
 class Answer:
     """What the first screen says of a task.
 
-    `names` are the recipes the answer is about; `label` says what they are; `sentence` says how sure that is for who
-    repeats the work, with effect, interval and p; `margin` is what is won over the baselines; `caveats` say which
-    recipes are kept out, what is incomplete, and whether training was long enough.
+    `names` are the recipes the answer is about; `label` says what they are; `sentence` says by how much, and how sure
+    that is for who repeats the work; `details` say what could have been found, and what repeating means; `margin` is
+    what is won over the baselines; `caveats` say which recipes are kept out, what is incomplete, and whether training
+    was long enough.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Answer:
     label: str
     names: tuple[str, ...]
     sentence: str
+    details: tuple[str, ...] = ()
     margin: str = ""
     caveats: tuple[str, ...] = ()
 
@@ -54,7 +56,7 @@ def answer(evidence: Evidence, task: str) -> Answer:
         text = "No final run of this task is there yet."
         failed = tuple(f"{name}: every final run failed" for name in _without_scores(evidence.material, task))
         return Answer(task=task, kind="nothing", label="No answer yet", names=(), sentence=text, caveats=failed)
-    kind, label, names, sentence = _say(evidence.material, task, found)
+    kind, label, names, (sentence, *details) = _say(evidence.material, task, found)
     if kind in ("winner", "top group", "indistinguishable") and (beyond := _unbeaten(evidence, task, found)):
         kind, label, names = "baseline", f"No recipe is shown to be better than {listed(beyond)}", ()
     return Answer(
@@ -63,6 +65,7 @@ def answer(evidence: Evidence, task: str) -> Answer:
         label=label,
         names=names,
         sentence=sentence,
+        details=tuple(details),
         margin=_margin(evidence, task, found),
         caveats=tuple(_caveats(evidence, task, found)),
     )
@@ -94,7 +97,9 @@ def range_text(needed: StudiesNeeded | None) -> str:
     if needed.least == needed.most:
         return formats.count(needed.least)
     return (
-        f"{formats.count(needed.least)} to {formats.count(needed.most)}" if needed.most else f"{needed.least} or more"
+        f"{formats.count(needed.least)} to {formats.count(needed.most)}"
+        if needed.most
+        else f"{formats.count(needed.least)} or more"
     )
 
 
@@ -104,27 +109,27 @@ def listed(names: tuple[str, ...] | list[str]) -> str:
 
 
 def repeated(material: Material, task: str) -> str:
-    """What differs when somebody does the whole work again, and what stays."""
+    """What is new when somebody does the whole work again, and what stays, as a sentence."""
     if material.unit == "seed":
-        return "whoever repeats it with other seeds"
-    parts = ["another deal of train and validation"] if material.dealt(task) else []
-    parts += ["other tuning"] if material.tuned else []
-    changed = ", ".join([*parts, "other seeds"])
-    return f"whoever repeats the whole work ({changed}; these data, this pool of recipes, this test set)"
+        return "To repeat it is to take other seeds of the same embeddings, on these samples."
+    parts = ["deal train and validation anew"] if material.dealt(task) else []
+    parts += ["tune anew"] if material.tuned else []
+    new = listed([*parts, "take other seeds"])
+    return f"To repeat it is to {new}, on these data, this pool of recipes and this test set."
 
 
-def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], str]:
+def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], list[str]]:
     units = _units(material, found.comparison.studies)
     if not found.sound:
         text = "Every recipe diverged, collapsed, failed, or is not better than the untrained network; see below."
-        return "broken", "No recipe trained as it should", (), text
+        return "broken", "No recipe trained as it should", (), [text]
     if len(found.comparison.ranking) == 1:
         only = f"{found.leader} has a mean of {_mean(found, found.leader)} over {units}."
-        return "single", "Only recipe with results", (found.leader,), f"There is nothing to compare it with. {only}"
+        return "single", "Only recipe with results", (found.leader,), [f"There is nothing to compare it with. {only}"]
     if not found.comparison.ranked:
-        return "unranked", f"Not ranked: {units}", (), _unranked(material, found)
+        return "unranked", f"Not ranked: {units}", (), [_unranked(material, found)]
     if found.comparison.look is None:
-        return "undecided", f"Undecided: {units}", (), _undecided(material, found)
+        return "undecided", f"Undecided: {units}", (), [_undecided(material, found)]
     if found.alone:
         label = "Winner" if found.beats_all else "Leads the recipes that trained every time"
         return "winner", label, found.group, _winner(material, task, found)
@@ -154,46 +159,50 @@ def _undecided(material: Material, found: Top) -> str:
     return f"Pairs are tested for the first time at {first}. Means so far: {_means(found)}."
 
 
-def _winner(material: Material, task: str, found: Top) -> str:
+def _winner(material: Material, task: str, found: Top) -> list[str]:
     second = found.sound[1]
     versus = found.comparison.pair(found.leader, second)
-    text = f"{found.leader} is better than every other recipe"
-    text += "" if found.beats_all else " that trained every time"
-    text += f", and so {repeated(material, task)} is to find; by {_exactly(versus)} over the next, {second}."
-    return text + (" The difference is below what matters in practice." if versus.negligible else "")
+    others = "every other recipe" if found.beats_all else "every other recipe that trained every time"
+    text = (
+        f"{found.leader} is better than {others}, also for whoever repeats the whole work: by {_exactly(versus)} over "
+        f"the next, {second}."
+    )
+    text += " The difference is below what matters in practice." if versus.negligible else ""
+    return [text, repeated(material, task)]
 
 
-def _group(material: Material, task: str, found: Top) -> str:
+def _group(material: Material, task: str, found: Top) -> list[str]:
     first, group = found.leader, found.group
     nearest = found.comparison.pair(first, found.worse[0])
-    rest = "Every other recipe that trained every time" if found.troubles else "Every other recipe"
-    below = (
-        f"{rest} is worse, and so {repeated(material, task)} is to find; {first} is above the nearest, {nearest.b}, "
-        f"by {_exactly(nearest)}."
-    )
-    if len(group) == 1:
-        return f"{first} has the highest mean ({_mean(found, first)}). {below}"
     same = listed(group[1:]) if len(group) <= MANY else f"{len(group) - 1} others, from {group[1]} down to {group[-1]}"
-    pairs = [found.comparison.pair(first, name) for name in group[1:]]
-    return (
-        f"{first} has the highest mean ({_mean(found, first)}); not told apart from it: {same}; "
-        f"{detectable_text(pairs)}{_equal(material, pairs)}. {below}"
+    rest = "every other recipe that trained every time" if found.troubles else "every other recipe"
+    leads = f"{first} has the highest mean ({_mean(found, first)})"
+    leads += f" and is not told apart from {same}" if same else ""
+    text = (
+        f"{leads}; {rest} is worse than {first}, also for whoever repeats the whole work: the nearest, {nearest.b}, at "
+        f"{_exactly(nearest.reversed())}."
     )
+    pairs = [found.comparison.pair(first, name) for name in group[1:]]
+    return [text, *([_power(material, pairs)] if pairs else []), repeated(material, task)]
 
 
-def _nobody(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], str]:
+def _nobody(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], list[str]]:
     pairs = [found.comparison.pair(a, b) for i, a in enumerate(found.sound) for b in found.sound[i + 1 :]]
     different = [pair for pair in pairs if pair.verdict in ("better", "worse")]
+    details = [_power(material, pairs), repeated(material, task)]
     if different:
         shown = "; ".join(f"{p.a} and {p.b} differ ({effect_text(p)})" for p in different[:3])
         more = f"; so do {len(different) - 3} more pairs" if len(different) > 3 else ""
         text = f"No recipe was shown to differ from {found.leader}, the highest mean. Yet {shown}{more}."
-        return "top group", "No single winner", found.group, text
-    text = (
-        f"No pair of the {len(found.sound)} recipes was shown to differ; "
-        f"{detectable_text(pairs)}{_equal(material, pairs)}."
-    )
-    return "indistinguishable", "Indistinguishable", (), text
+        return "top group", "No single winner", found.group, [text, *details]
+    text = f"No pair of the {len(found.sound)} recipes was shown to differ."
+    return "indistinguishable", "Indistinguishable", (), [text, *details]
+
+
+def _power(material: Material, pairs: list[PairVerdict]) -> str:
+    """What as many studies find, and what equality would take."""
+    text = f"{detectable_text(pairs)}{_equal(material, pairs)}."
+    return text[0].upper() + text[1:]
 
 
 def _exactly(pair: PairVerdict) -> str:
@@ -270,15 +279,17 @@ def _caveats(evidence: Evidence, task: str, found: Top) -> list[str]:
             f"verdicts are those of the look at {comparison.look}: {units} are there, the next look is at "
             f"{comparison.next_look}"
         )
-    incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete and not _gone(pair, comparison)]
+    incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete and not _gone(pair, found)]
     if incomplete:
         units = _units(material, 2).partition(" ")[2]
         said.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack {units}")
     return said
 
 
-def _gone(pair: PairVerdict, comparison: Comparison) -> bool:
-    return bool({pair.a, pair.b} & {one.recipe for one in comparison.dropped})
+def _gone(pair: PairVerdict, found: Top) -> bool:
+    """Whether why it lacks studies was said already: a recipe was dropped, or failed every time."""
+    named = {one.recipe for one in found.comparison.dropped}
+    return bool({pair.a, pair.b} & (named | {name for name, one in found.troubles.items() if one.hopeless}))
 
 
 def _without_scores(material: Material, task: str) -> list[str]:

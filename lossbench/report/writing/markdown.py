@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.drawing.figures import Picture
 from lossbench.report.sections.claim_answers import sentence
-from lossbench.report.sections.findings import Finding
+from lossbench.report.sections.findings import INTERVALS, Finding
 from lossbench.report.writing.cells import Table
 
 _ESCAPES = str.maketrans(
@@ -111,8 +111,8 @@ def _answer(item: TaskReport) -> Iterator[str]:
     yield f"## {escape(item.task)}\n"
     names = ", ".join(f"**{escape(name)}**" for name in item.answer.shown)
     yield f"**{escape(item.answer.label)}**{': ' + names if names else ''}. {escape(item.answer.sentence)}\n"
-    if item.answer.margin:
-        yield f"{escape(item.answer.margin)}\n"
+    for text in filter(None, (item.answer.margin, *item.answer.details)):
+        yield f"{escape(text)}\n"
     for caveat in item.answer.caveats:
         yield f"> {escape(caveat)}\n"
     yield from _pictures(item.pictures, ("headline",))
@@ -126,7 +126,7 @@ def _findings(found: Sequence[Finding]) -> Iterator[str]:
     for finding in found:
         tag = "" if finding.confirmatory else " (exploratory)"
         yield f"- **{escape(finding.question)}**{tag} {escape(finding.text)}"
-    yield ""
+    yield f"\n<sub>{escape(INTERVALS)}</sub>\n" if found else ""
 
 
 def _claims(document: Document) -> Iterator[str]:

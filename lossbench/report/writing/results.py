@@ -75,6 +75,7 @@ def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
             "kind": item.answer.kind,
             "recipes": list(item.answer.names),
             "sentence": item.answer.sentence,
+            "details": list(item.answer.details),
             "margin": item.answer.margin,
             "caveats": list(item.answer.caveats),
         },
