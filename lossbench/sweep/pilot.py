@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from lossbench.specification.plan import Plan
 from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import Task
-from lossbench.sweep.jobs import Job, Record, objective
+from lossbench.sweep.jobs import Job
 from lossbench.sweep.study import Study
 
 FIRST_STEPS = 100  # or one epoch, where that is more
@@ -27,8 +27,8 @@ TOLERANCE = 0.01  # of MAP@R: twice the region of practical equivalence, as one 
 class Need(Protocol):
     """`Feed.need`."""
 
-    def __call__(self, jobs: Sequence[Job], *, then: Callable[[list[Record]], None]) -> None:
-        """Have these runs; call `then` with their records."""
+    def __call__(self, jobs: Sequence[Job], *, then: Callable[[list[float | None]], None]) -> None:
+        """Have these runs; call `then` with their validation scores."""
 
 
 class Pilot:
@@ -79,8 +79,8 @@ class Pilot:
         until = max(AHEAD + 1, len(known) + 1)
         jobs = [self._job(task, recipe, number, rungs[number]) for number in range(len(known), min(until, len(rungs)))]
 
-        def arrived(records: list[Record]) -> None:
-            known.extend(objective(record) for record in records)
+        def arrived(scores: list[float | None]) -> None:
+            known.extend(scores)
             if needed(known) is None and len(known) < len(rungs) and None not in known:
                 self._climb(task, recipe, need, then)
             else:

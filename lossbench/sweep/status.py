@@ -56,7 +56,7 @@ def _experiment(store: Store, name: str) -> dict[str, Any]:
 
 def _studies(plan: Mapping[str, Any], stored: Set[str]) -> list[dict[str, Any]]:
     """Of each task how many studies are there whole, the first ones in order, and how many are planned by now."""
-    recipes = [recipe["name"] for recipe in plan["recipes"]]
+    recipes = [recipe["name"] for recipe in plan.get("recipes", [])]
     rows: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in plan["rows"]:
         rows.setdefault((f"{row['dataset']}/{row['protocol']}", row["study"]), []).append(row)

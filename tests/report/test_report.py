@@ -22,7 +22,7 @@ from report.stored import TASK, fill
 
 from lossbench import report
 from lossbench.report.document import compose
-from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.comparisons import QUALITY, Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.verdict import answer
 
@@ -140,6 +140,17 @@ def test_failed_runs_leave_comparisons_incomplete_and_are_counted(tmp_path: Path
     assert "1/8 failed" in page
     assert "1/8 diverged, 1/8 collapsed" in page
     assert "1 runs failed" in page
+
+
+@pytest.mark.parametrize(("recipes", "family", "reference"), [(12, "all pairs", None), (13, "leaders", "softmax")])
+def test_a_catalogue_is_tested_as_the_sweep_tested_it(tmp_path, recipes, family, reference):
+    names = ["softmax", *(f"recipe {number}" for number in range(1, recipes))]
+    fill(tmp_path, {name: [0.5 + 0.01 * place, 0.51 + 0.01 * place] for place, name in enumerate(names)})
+    evidence = Evidence(gather("toy", tmp_path))
+    comparison = evidence.primary[TASK]
+    assert (comparison.family, comparison.reference) == (family, reference)
+    with_baselines = evidence.comparison(TASK, QUALITY[0], baselines=True)
+    assert with_baselines.family == "all pairs", "whether a recipe beats a baseline is asked of each"
 
 
 def test_a_diverged_run_stays_in_the_comparison(tmp_path: Path) -> None:

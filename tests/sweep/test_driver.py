@@ -205,7 +205,10 @@ class StubExecutor(SerialExecutor):
             "run_id": spec.run_id,
             "status": "ok",
             "spec": {},
-            "metrics": {"val": {"sphere.map_at_r": spec.lr} | {f"figure_{n}": n / 7 for n in range(100)}},
+            "metrics": {
+                "val": {"sphere.map_at_r": spec.lr} | {f"figure_{n}": n / 7 for n in range(100)},
+                "test": {"sphere.map_at_r": spec.lr},
+            },
             "curves": {f"curve_{n}": [0.1 * n] * 16 for n in range(12)},
         }
         return super().submit(lambda: (record, {}))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.specification import primary
 from lossbench.statistics.effects import MeanInterval, mean_interval
 from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all
 
-EQUIVALENCE = {PRIMARY: 0.005}  # half a point of MAP@R: the region of practical equivalence, in the metric's unit
+EQUIVALENCE = {PRIMARY: primary.EQUIVALENCE}  # half the width of a figure's region of practical equivalence
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,15 @@ class Evidence:
             equivalence=EQUIVALENCE.get(figure.column),
             bounds=bounds(figure.column),
             dropped=dropped,
+            **({} if baselines else self._family),
         )
+
+    @cached_property
+    def _family(self) -> dict[str, Any]:
+        """Which pairs of recipes are tested, as the sweep decided by when it stopped or went on."""
+        recipes = self.material.recipes
+        name = primary.family(recipes)
+        return {"family": name, "reference": primary.reference(recipes) if name == "leaders" else None}
 
     def _scores(self, task: str, recipe: str, figure: Figure) -> dict[int, float]:
         """Of complete studies only: the looks count those, and a study under way is none."""

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lossbench.specification import primary
+from lossbench.specification.primary import PRIMARY as PRIMARY
+from lossbench.specification.primary import VALIDATION as VALIDATION
 from lossbench.store import Store
-
-PRIMARY = "test.sphere.map_at_r"
-VALIDATION = "val.sphere.map_at_r"
-REFERENCE = "softmax"
 
 MOST_DRAWN, FEATURED = 12, 8  # recipes that figures show one by one: all up to the first number, else the second
 
@@ -83,7 +82,7 @@ class Material:
     @property
     def reference(self) -> str:
         """The recipe that effects are shown against: `softmax` where it takes part, else the first."""
-        return REFERENCE if REFERENCE in self.recipes else self.recipes[0]
+        return primary.reference(self.recipes)
 
     @property
     def unit(self) -> str:
