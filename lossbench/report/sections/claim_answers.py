@@ -22,6 +22,7 @@ from lossbench.report.evidence.material import Material
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
+from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.statistics.multiplicity import holm
 
@@ -210,7 +211,7 @@ def _check(material: Material, task: str, claim: Mapping[str, Any]) -> Check:
     one = derived.values(material, task, first, claim["metric"])
     if isinstance(second, str):
         other = derived.values(material, task, second, claim["metric"])
-        if second == "pixels" and len(other) == 1:  # no seed enters it
+        if second in UNSEEDED and len(other) == 1:  # no seed enters it
             other = dict.fromkeys(one, next(iter(other.values())))
     else:
         other = dict.fromkeys(one, float(second))
