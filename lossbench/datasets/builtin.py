@@ -138,6 +138,14 @@ def csv(request: Request) -> Dataset:
     return table.load(request)
 
 
+@dataset("features", source="vectors of your own", protocols=("closed-set", "open-set"))
+def features(request: Request) -> Dataset:
+    """`features:FILE`: vectors that a model has made, `features` and `labels` in a `.npz` or `.parquet`."""
+    from lossbench.datasets import features
+
+    return features.load(request)
+
+
 @dataset(
     "huggingface",
     source="a data set of Hugging Face that you saved",

@@ -84,14 +84,19 @@ def columns_of(place: str, table: Mapping[str, Sequence[Any]], *, first_row: int
 
 def _classes(place: str, values: Sequence[Any], first_row: int) -> tuple[Indices, tuple[str, ...]]:
     """Labels 0 to C-1 and names of the classes, in the order of numbers or of text."""
-    for row, value in enumerate(values):
-        if value is None or value != value or str(value).strip() == "":
-            raise DataError(f"{place}: row {row + first_row}: has no label")
-    numbers = all(isinstance(value, int | np.integer) for value in set(values))
-    named = {value if numbers else str(value).strip() for value in values}
-    order = {value: label for label, value in enumerate(sorted(named))}
-    labels = np.array([order[value if numbers else str(value).strip()] for value in values], dtype=np.int64)
-    return labels, tuple(str(value) for value in order)
+    given = np.asarray(values)
+    if given.dtype.kind not in "biufSU":
+        raise DataError(f"{place}: labels are {given.dtype}, neither numbers nor text")
+    if given.dtype.kind == "S":
+        given = np.char.decode(given, "utf-8")
+    text = given.dtype.kind == "U"
+    given = np.char.strip(given) if text else given
+    if (empty := given == "" if text else given != given).any():
+        raise DataError(f"{place}: row {int(np.argmax(empty)) + first_row}: has no label")
+    if given.dtype.kind == "f" and (given == np.round(given)).all():
+        given = given.astype(np.int64)
+    names, labels = np.unique(given, return_inverse=True)
+    return labels.astype(np.int64), tuple(str(name) for name in names)
 
 
 def _checked(place: str, split: Indices) -> Indices:

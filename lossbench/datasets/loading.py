@@ -42,8 +42,6 @@ def load(name: str, size: int | None = None, fit: Fit = "crop") -> Dataset:
         raise DataError(f"{name}: the plugin returned {type(data).__name__}, not a Dataset")
     if data.num_classes < 2:
         raise DataError(f"{name}: holds one class, {data.class_names[0]!r}; a comparison needs two or more")
-    if data.features is not None and size is not None:
-        raise DataError(f"{name}: holds vectors, which have no size in pixels; leave `input_size` away")
     if not data.checksum:
         data = with_checksum(data)
     for said in (*_left_out(data.unreadable), *data.notes):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -114,12 +113,11 @@ def _formats(file: Path) -> tuple[str, ...]:
     """The parsers that may open a file."""
     suffix = file.suffix.lower()
     if suffix in HEIF:
-        heif: Any
         try:
-            import pillow_heif as heif
+            import pillow_heif
         except ImportError as error:
             raise Unreadable("needs pip install pillow-heif") from error
-        heif.register_heif_opener()
+        pillow_heif.register_heif_opener()
         return ("HEIF",)
     if suffix not in SUFFIXES:
         raise Unreadable("not a picture" if file.is_file() or not file.exists() else "not a file")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["loss", "dataset", "backbone", "metric"]
 Sampler = Literal["uniform", "balanced"]
+Input = Literal["images", "vectors"]
 
 KINDS: tuple[Kind, ...] = ("loss", "dataset", "backbone", "metric")
 FOLDERS: dict[Kind, str] = {
@@ -121,14 +122,27 @@ class Problem:
     Attributes:
         num_classes: classes in the training split.
         embedding_dim: D, columns of the embeddings.
-        image_shape: (channels, height, width) of one input.
+        image_shape: (channels, height, width) of one input; (F, 1, 1) where it is a vector.
+        input_shape: (channels, height, width) of one image, or (F,) of one vector; left out, `image_shape`.
         generator: the CPU stream to draw initial values from.
     """
 
     num_classes: int
     embedding_dim: int
     image_shape: tuple[int, int, int] = (1, 28, 28)
+    input_shape: tuple[int, ...] = ()
     generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        """Let either shape follow from the other."""
+        if not self.input_shape:
+            object.__setattr__(self, "input_shape", self.image_shape)
+        elif len(self.input_shape) == 1:
+            object.__setattr__(self, "image_shape", (*self.input_shape, 1, 1))
+        elif len(self.input_shape) == 3:
+            object.__setattr__(self, "image_shape", self.input_shape)
+        else:
+            raise PluginError(f"input_shape {self.input_shape} is neither (C, H, W) nor (F,)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +156,7 @@ class Plugin:
         weight, default_weight: range and default of lambda when the loss is an added term.
         sampler: the batches a loss needs: "uniform" shuffles, "balanced" takes M per class.
         protocols: what a data set offers, or where a metric applies (empty: everywhere).
+        inputs: what a backbone takes, `images`, `vectors` or both; empty: not said, so anything is tried.
         deviations: conformance checks that the loss is known not to pass, and why.
     """
 
@@ -159,6 +174,7 @@ class Plugin:
     citation: str = ""
     protocols: tuple[str, ...] = ()
     higher_is_better: bool = True
+    inputs: tuple[Input, ...] = ()
     deviations: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from lossbench.plugins import discovery
 from lossbench.plugins.mistakes import SpecError, nearest
-from lossbench.plugins.plugin import DEFAULT_WEIGHT, Float, Kind, Plugin, PluginError, Range, Sampler, file_name
+from lossbench.plugins.plugin import DEFAULT_WEIGHT, Float, Input, Kind, Plugin, PluginError, Range, Sampler, file_name
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -85,11 +85,15 @@ def dataset(
     return register
 
 
-def backbone(name: str, *, source: str = "") -> Callable[[Function], Function]:
-    """Register `function(problem) -> nn.Module` mapping images (B, C, H, W) to embeddings (B, D)."""
+def backbone(name: str, *, source: str = "", inputs: tuple[Input, ...] = ()) -> Callable[[Function], Function]:
+    """Register `function(problem) -> nn.Module` mapping images (B, C, H, W) or vectors (B, F) to embeddings (B, D).
+
+    `inputs` says which of both; where it is left out, either is tried.
+    """
 
     def register(function: Function) -> Function:
-        _add(Plugin(kind="backbone", name=name, function=function, source=source, file=_file_of(function)))
+        file = _file_of(function)
+        _add(Plugin(kind="backbone", name=name, function=function, source=source, file=file, inputs=inputs))
         return function
 
     return register

@@ -16,16 +16,22 @@ from lossbench.datasets.dataset import Dataset, Fit, Pairs
 from lossbench.datasets.loading import UnreadableFiles
 from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.run.evaluation import PairRows
+from lossbench.run.rows import Rows, Samples
 from lossbench.run.seeding import stream_seed
 from lossbench.specification.spec import RunSpec, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """One split on the device: uint8 images (N, C, H, W) and labels (N,) in 0..C-1."""
+    """One split on the device: uint8 images (N, C, H, W) or floating vectors (N, F), and labels (N,) in 0..C-1.
 
-    images: Tensor
+    Attributes:
+        names: (N,) by which vectors are shown: their ids, else their rows in the data set; None for images.
+    """
+
+    images: Samples
     labels: Tensor
+    names: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +81,14 @@ def _task_data(task: Task, input_size: int | None, device: str, fold: int | None
     closed = task.protocol == "closed-set"
 
     def tensors(index: np.ndarray, classes: np.ndarray) -> Split:
-        images = torch.from_numpy(np.ascontiguousarray(data.samples[index]))
-        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        labels = torch.from_numpy(np.searchsorted(classes, data.labels[index]))
-        return Split(images=images.contiguous().to(device), labels=labels.to(device))
+        labels = torch.from_numpy(np.searchsorted(classes, data.labels[index])).to(device)
+        if data.features is not None:
+            names = index.astype(str) if data.ids is None else data.ids[index]
+            rows = Rows(data.features, index)
+            return Split(images=rows if device == "cpu" else rows[:].to(device), labels=labels, names=names)
+        samples = torch.from_numpy(np.ascontiguousarray(data.samples[index]))
+        images = samples.unsqueeze(1) if samples.ndim == 3 else samples.permute(0, 3, 1, 2)
+        return Split(images=images.contiguous().to(device), labels=labels)
 
     def classes_of(index: np.ndarray) -> np.ndarray:
         return train_classes if closed else np.unique(data.labels[index])

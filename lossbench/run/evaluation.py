@@ -14,6 +14,7 @@ from lossbench import metrics
 from lossbench.metrics.pairs import MAX_PAIRS
 from lossbench.plugins import registry
 from lossbench.run import parallel
+from lossbench.run.rows import Samples
 from lossbench.run.training import to_input
 
 SPACES = ("euclidean", "sphere")
@@ -33,13 +34,13 @@ class PairRows:
 
 
 @torch.no_grad()
-def embed(network: nn.Module, images: Tensor) -> Tensor:
-    """Embeddings (N, D) float32 of uint8 images (N, C, H, W), in evaluation mode; each rank embeds its share."""
+def embed(network: nn.Module, images: Samples) -> Tensor:
+    """Embeddings (N, D) float32 of images (N, C, H, W) or vectors (N, F) in evaluation mode; each rank embeds some."""
     network.eval()
-    own = images[parallel.share(len(images))]
-    return parallel.gather(
-        torch.cat([network(to_input(chunk)).float() for chunk in torch.split(own, CHUNK)]), len(images)
-    )
+    own = parallel.share(len(images))
+    starts = range(own.start, own.stop, CHUNK) or [own.start]  # of nothing, one block of nothing
+    chunks = (images[start : min(start + CHUNK, own.stop)] for start in starts)
+    return parallel.gather(torch.cat([network(to_input(chunk)).float() for chunk in chunks]), len(images))
 
 
 def in_space(embeddings: Tensor, space: str) -> Tensor:

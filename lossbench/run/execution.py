@@ -76,11 +76,10 @@ def execute(spec: RunSpec) -> RunResult:
 
 def build(spec: RunSpec, data: TaskData) -> Model:
     """Network and losses of a spec, each from its own stream of the seed: terms never shift each other."""
-    channels, height, width = data.train.images.shape[1:]
     problem = Problem(
         num_classes=data.num_classes,
         embedding_dim=spec.embedding_dim,
-        image_shape=(channels, height, width),
+        input_shape=tuple(data.train.images.shape[1:]),
     )
 
     def make(kind: Kind, name: str, params: dict[str, Any]) -> nn.Module:
@@ -108,6 +107,8 @@ def _run(spec: RunSpec) -> RunResult:
     if spec.terms:
         history = train(model, data.train.images, data.train.labels, spec, clock, observer.validate)
     else:  # a baseline: epoch 0 is all there is
+        if callable(fit := getattr(model.network, "fit", None)):  # in closed form, to what the others train on
+            fit(data.train.images, data.train.labels)
         history = History(best_state=model.state())
         history.best_score = (observer.validate(0) or {}).get("val_map_at_r", math.nan)
     collapsed = _has_collapsed(history, observer.val_embeddings, data.num_classes)

@@ -30,17 +30,19 @@ def image_groups(size: int) -> np.ndarray:
 
 
 def worst_errors(embeddings: Tensor, split: Split) -> dict[str, np.ndarray]:
-    """The test images whose nearest neighbor on the sphere is of another class, the surest mistakes first.
+    """The test samples whose nearest neighbor on the sphere is of another class, the surest mistakes first.
 
-    An image that is alone in its class could not do better, and is none.
+    A sample that is alone in its class could not do better, and is none. `errors.images` (n, 2, C, H, W), or of vectors
+    `errors.names` (n, 2), has each and its neighbor.
     """
     found, distance = metrics.nearest_neighbours(metrics.unit(embeddings), split.labels, 1)
     matched = split.labels.bincount()[split.labels] > 1
     wrong = torch.nonzero((split.labels[found[:, 0]] != split.labels) & matched).flatten()
     worst = wrong[distance[wrong, 0].argsort(stable=True)][:WORST_ERRORS]
     pairs = torch.stack([worst, found[worst, 0]], 1)
+    shown = "images" if split.names is None else "names"
     return {
-        "errors.images": split.images[pairs].cpu().numpy(),
+        f"errors.{shown}": split.names[pairs.cpu()] if split.names is not None else split.images[pairs].cpu().numpy(),
         "errors.labels": split.labels[pairs].cpu().numpy(),
         "errors.distance": distance[worst, 0].cpu().numpy(),
     }

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from lossbench.run import parallel
 from lossbench.run.clock import Clock, TimeLimitError
+from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
 from lossbench.specification.spec import RunSpec, Training
@@ -97,7 +98,7 @@ class History:
 
 def train(
     model: Model,
-    images: Tensor,
+    images: Samples,
     labels: Tensor,
     spec: RunSpec,
     clock: Clock,
@@ -111,7 +112,7 @@ def train(
     of the losses are read after the last.
 
     Args:
-        images: (N, C, H, W) uint8 of the training split, on the device to train on.
+        images: (N, C, H, W) uint8 or (N, F) floating of the training split, on the device to train on.
         labels: (N,) int64 in 0..C-1, there too.
         validate: scores the model after an epoch of `validated_epochs`; None where its embeddings are not finite.
 
@@ -210,7 +211,12 @@ def combine(losses: list[WeightedLoss], embeddings: Tensor, labels: Tensor) -> t
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) to float32 in [-1, 1): (x - 127.5) / 128, as the authors of centre loss scale."""
+    """uint8 (B, C, H, W) to float32 in [-1, 1): (x - 127.5) / 128, as the authors of centre loss scale.
+
+    Vectors (B, F), which come as floating numbers, become float32 and are not scaled.
+    """
+    if images.is_floating_point():
+        return images.float()
     return images.float().sub_(127.5).div_(128.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,22 @@ from lossbench.datasets import deals, splits
 from lossbench.datasets.dataset import DataError
 from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.plugins import Plugin, PluginError, registry
+from lossbench.plugins.plugin import Input
 from lossbench.specification import claims
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.parsing import toml_path
 from lossbench.specification.recipes import Recipe, make_recipe, with_params
-from lossbench.specification.spec import Experiment, Provenance, RunSpec, SpecError, Task, Training, Value
+from lossbench.specification.spec import (
+    OF_VECTORS,
+    UNSEEDED,
+    Experiment,
+    Provenance,
+    RunSpec,
+    SpecError,
+    Task,
+    Training,
+    Value,
+)
 
 DEFAULTS_UNTIL = 2  # studies whose final runs have the default point beside the chosen one
 
@@ -42,6 +53,7 @@ class Plan:
             for the estimate of time.
         deals: tasks whose training and validation every study deals anew.
         folds: tasks of which a study is a fold, and how many they have.
+        vectors: tasks whose samples are vectors.
         file_digest: SHA-256 of the experiment file; empty where there is no file.
     """
 
@@ -54,6 +66,7 @@ class Plan:
     pixels: Mapping[Task, int]
     deals: frozenset[Task]
     folds: Mapping[Task, int]
+    vectors: frozenset[Task]
     file_digest: str = ""
 
     def steps_an_epoch(self, task: Task) -> int:
@@ -77,8 +90,10 @@ class Plan:
 
     def baseline_names(self, task: Task, study: int) -> list[str]:
         """The baselines of a study, once for each of their runs: what no study changes is run in the first only."""
-        once = {"pixels"} if task in self.folds or study == 1 else set()
-        runs = {"untrained": self.experiment.budget.seeds, "pixels": len(once)}
+        once = int(task in self.folds or study == 1)
+        vectors = task in self.vectors
+        runs = {"untrained": self.experiment.budget.seeds, "pixels": once * (not vectors)}
+        runs |= {"features": once * vectors, "pca": int(vectors), "lda": int(vectors)}
         return [name for name in self.experiment.baselines for _ in range(runs[name])]
 
     def run_spec(
@@ -101,8 +116,8 @@ class Plan:
         )
 
     def baseline_spec(self, task: Task, name: str, *, seed: int, **where: Any) -> RunSpec:
-        """The network as initialized, or the image itself, into which no seed enters."""
-        backbone = "pixels" if name == "pixels" else self.experiment.backbone
+        """The network as initialized, or the map of that name, which is fitted if at all and not trained."""
+        backbone = self.experiment.backbone if name == "untrained" else name
         return RunSpec(
             task=task,
             backbone=backbone,
@@ -172,14 +187,16 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         except ValueError as error:
             mistakes.append(f"{place}: {error}")
             continue
+        mistakes += _unfit(experiment, task, "vectors" if found_data.vectors else "images")
         if found_data.folds and found_data.folds < experiment.budget.studies.most:
             mistakes.append(
                 f"budget.studies: a study of {task.key} is one of its {found_data.folds} folds; ask for no more"
             )
     if mistakes:
         raise SpecError(f"{file}: {mistake}" for mistake in mistakes)
+    vectors = frozenset(task for task, data in looked.items() if data.vectors)
     return Plan(
-        experiment=experiment,
+        experiment=_with_baselines(experiment, vectors),
         recipes=recipes,
         checksums={task: data.checksum for task, data in looked.items()},
         plugin_files=tuple(str(path.resolve()) for path in paths),
@@ -188,8 +205,31 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         pixels={task: data.pixels for task, data in looked.items()},
         deals=frozenset(task for task, data in looked.items() if data.deals and task.splits == "dealt"),
         folds={task: data.folds for task, data in looked.items() if data.folds},
+        vectors=vectors,
         file_digest=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "",
     )
+
+
+def _with_baselines(experiment: Experiment, vectors: frozenset[Task]) -> Experiment:
+    """The samples as they are, under their name: `pixels` are the `features` of a task of vectors."""
+    pixels = ("pixels",) if len(vectors) < len(experiment.tasks) else ()
+    features = ("features",) if vectors else ()
+    names = [new for name in experiment.baselines for new in ((*pixels, *features) if name == "pixels" else (name,))]
+    return experiment.model_copy(update={"baselines": tuple(dict.fromkeys(names))})
+
+
+def _unfit(experiment: Experiment, task: Task, kind: Input) -> Iterator[str]:
+    """What an experiment sets that its task's kind of samples cannot have."""
+    try:
+        takes = registry.find("backbone", experiment.backbone).inputs
+    except PluginError:  # said already
+        takes = ()
+    if takes and kind not in takes:
+        others = [name for name in registry.names("backbone") if kind in registry.find("backbone", name).inputs]
+        trained = ", ".join(name for name in others if name not in (*UNSEEDED, *OF_VECTORS))
+        yield f"backbone: {experiment.backbone!r} takes {' and '.join(takes)}, but {task.dataset} has {kind}: {trained}"
+    if kind == "vectors" and experiment.training.augment != "none":
+        yield f"training.augment: {experiment.training.augment!r} moves pictures, but {task.dataset} has vectors"
 
 
 def _recipes(experiment: Experiment) -> tuple[tuple[Recipe, ...], list[str]]:
@@ -254,6 +294,7 @@ class _Data(NamedTuple):
         pixels: values in one image.
         deals: whether two deals of it can differ.
         folds: folds of its pairs file; 0 where it has none.
+        vectors: whether its samples are vectors.
     """
 
     checksum: str
@@ -262,6 +303,7 @@ class _Data(NamedTuple):
     pixels: int
     deals: bool
     folds: int
+    vectors: bool
 
 
 def _look_at(task: Task, training: Training) -> _Data:
@@ -290,6 +332,7 @@ def _look_at(task: Task, training: Training) -> _Data:
         pixels=int(np.prod(source.samples.shape[1:])),
         deals=free,
         folds=splits.folds(source, task.protocol),
+        vectors=source.features is not None,
     )
 
 

@@ -38,6 +38,8 @@ Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Value = float | int | str
+UNSEEDED = ("pixels", "features")  # baselines into which neither seed nor deal enters: the samples as they are
+OF_VECTORS = ("features", "pca", "lda")  # baselines of tasks whose samples are vectors
 AUTO = "auto"
 
 
@@ -259,7 +261,7 @@ class Experiment(Table):
     backbone: Name
     embedding_dim: Annotated[Whole, Field(ge=1, le=65536)] = 32
     recipes: Annotated[tuple[Annotated[RecipeEntry, BeforeValidator(_recipe_entry)], ...], Field(min_length=1)]
-    baselines: tuple[Literal["untrained", "pixels"], ...] = ("untrained", "pixels")
+    baselines: tuple[Literal["untrained", "pixels", "features", "pca", "lda"], ...] = ("untrained", "pixels")
     plugins: tuple[str, ...] = ()
     training: Training = Training()
     budget: Budget = Budget()

@@ -15,7 +15,7 @@ from typing import Any
 from lossbench.run.seeding import stream_seed
 from lossbench.specification.plan import DEFAULTS_UNTIL, Plan
 from lossbench.specification.recipes import Recipe
-from lossbench.specification.spec import RunSpec, Task, Value
+from lossbench.specification.spec import UNSEEDED, RunSpec, Task, Value
 from lossbench.sweep.tuning import Search
 
 
@@ -99,8 +99,8 @@ class Study:
         )
 
     def baseline(self, name: str, number: int) -> RunSpec:
-        """Run `number` of a baseline; no deal and no seed enters the image itself."""
-        if name == "pixels":
+        """Run `number` of a baseline; no deal and no seed enters the samples as they are."""
+        if name in UNSEEDED:
             return self.plan.baseline_spec(self.task, name, seed=0, fold=self.fold)
         return self.plan.baseline_spec(self.task, name, whole=number == 1, audit=False, **self._finally(number))
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("example")  # one worker makes the fixture 
 EXPERIMENT = """
 name = "shapes"
 tasks = [{ dataset = "shapes", protocol = "closed-set" }]
-backbone = "mlp"
+backbone = "two-layers"
 embedding_dim = 8
 recipes = ["softmax", "alignment-uniformity"]
 [training]
@@ -60,7 +60,7 @@ def test_every_kind_of_plugin_of_an_installed_package_is_used_by_its_name(python
     folder, run = python
     listed = run("-m", "lossbench", "list")
     assert listed.returncode == 0, listed.stderr
-    for name in ("alignment-uniformity", "shapes", "mlp", "uniformity"):
+    for name in ("alignment-uniformity", "shapes", "two-layers", "uniformity"):
         assert f"  {name} " in listed.stdout
     (folder / "shapes.toml").write_text(EXPERIMENT)
     result = run("-m", "lossbench", "run", "shapes.toml", "--workers", "0")

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@backbone("mlp", source="two linear layers of 128 units, ReLU between them")
-def mlp(problem: Problem) -> nn.Module:
+@backbone("two-layers", source="two linear layers of 128 units, ReLU between them")
+def two_layers(problem: Problem) -> nn.Module:
     """Two linear layers: the cheapest network that learns something."""
     from torch import nn
 

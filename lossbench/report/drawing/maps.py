@@ -19,6 +19,7 @@ from lossbench.report.drawing.palette import CLASS_COLORS
 from lossbench.report.drawing.svg import CARD, FAINT, INK, render, styled
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.writing import formats
+from lossbench.specification.spec import UNSEEDED
 
 MAX_CLASSES = 12
 DRAWN = 1200  # samples in a printed map: more only cover each other
@@ -125,7 +126,7 @@ def _own_centers(task: str, arrays: Mapping[str, np.ndarray], classes: int) -> n
 
 def found_maps(material: Material, task: str, *, sphere: bool = False) -> list[EmbeddingMap]:
     """The maps of every recipe, and of the untrained network, that has one."""
-    names = [*material.featured(task), *[name for name in material.baselines if name != "pixels"]]
+    names = [*material.featured(task), *[name for name in material.baselines if name not in UNSEEDED]]
     maps = [embedding_map(material, task, name, sphere=sphere) for name in names]
     return [item for item in maps if item is not None]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.specification import primary
+from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.effects import MeanInterval, mean_interval
 from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all
 
@@ -125,7 +126,7 @@ class Evidence:
 
     def _baseline(self, task: str, name: str, figure: Figure) -> Scores:
         found = self.material.values(task, name, figure.column)
-        if name == "pixels" and len(found) == 1:  # nothing random enters it
+        if name in UNSEEDED and len(found) == 1:  # no seed enters it
             return Constant(value=next(iter(found.values())))
         return found
 

@@ -22,6 +22,7 @@ from lossbench.report.sections import convergence
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import STEPS_TO_SCORE, TIMED, digest
+from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.convergence import ConvergenceAnswer
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.statistics.looks import LEAST_RANKED, looks_until
@@ -218,7 +219,7 @@ def _check(
     one = derived.values(material, task, first, claim["metric"])
     if isinstance(second, str):
         other = derived.values(material, task, second, claim["metric"])
-        if second == "pixels" and len(other) == 1:  # nothing random enters it
+        if second in UNSEEDED and len(other) == 1:  # no seed enters it
             other = dict.fromkeys(one, next(iter(other.values())))
     else:
         other = dict.fromkeys(one, float(second))

@@ -11,6 +11,7 @@ from lossbench.report.sections.findings import holds, verdict_cell
 from lossbench.report.sections.recipe_rows import by_mean, kind, mean_cell, name_cell, troubles_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 LOOKS = (
@@ -94,7 +95,7 @@ def _complete_cell(material: Material, task: str, name: str) -> Cell:
     """How many studies have a score, and of how many that are planned where some have none."""
     values = material.values(task, name, PRIMARY)
     there = sum(value == value for value in values.values())
-    planned = 1 if name == "pixels" else material.dropped(task).get(name, material.studies(task))
+    planned = 1 if name in UNSEEDED else material.dropped(task).get(name, material.studies(task))
     return Cell(str(there) if there >= planned else f"{there} of {planned}", float(there))
 
 

@@ -260,7 +260,9 @@ def _margin(evidence: Evidence, task: str, found: Top) -> str:
 
 
 def _baseline(name: str) -> str:
-    return {"untrained": "the untrained network", "pixels": "raw pixels"}.get(name, name)
+    return {"untrained": "the untrained network", "pixels": "raw pixels", "features": "the features as they are"}.get(
+        name, name
+    )
 
 
 def _caveats(evidence: Evidence, task: str, found: Top) -> list[str]:
