@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from lossbench.plugins import Problem, backbone
@@ -61,10 +62,13 @@ def resnet(problem: Problem) -> nn.Module:
 
 @backbone("pixels", source="no network", inputs=IMAGES)
 def pixels(problem: Problem) -> nn.Module:
-    """The image itself, flattened: the baseline that learns nothing. Ignores the embedding dimension."""
+    """The image itself, flattened: the baseline that learns nothing. Above 1,024 values a fixed random projection."""
     from torch import nn
 
-    return nn.Flatten()
+    from lossbench.backbones.projection import LONGEST, Projection
+
+    values = math.prod(problem.image_shape)
+    return nn.Flatten() if values <= LONGEST else Projection(values)
 
 
 @backbone("features", source="no network", inputs=VECTORS)
