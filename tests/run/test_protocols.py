@@ -190,7 +190,7 @@ def test_data_are_loaded_once_for_all_deals(monkeypatch):
     forget()
     for deal in (None, 1, 2, 3):
         task_data(replace(spec, deal=deal))
-    assert calls == [("digits", 9)]
+    assert calls == [("digits", 9, "crop")]
 
 
 def test_fewer_validation_classes_are_validated_on():
