@@ -189,7 +189,8 @@ class Store:
     def table(self, plan: Mapping[str, Any]) -> pd.DataFrame:
         """One row a planned run, one column a figure; runs that are not there yet have status `missing`."""
         rows = plan["rows"]
-        lead = [{"experiment": plan["name"]} | {key: row[key] for key in ROW_COLUMNS[1:-1]} for row in rows]
+        named = [{"experiment": plan["name"], "study": 1} | row for row in rows]
+        lead = [{key: row[key] for key in ROW_COLUMNS[:-1]} for row in named]
         folds = [{} if row.get("fold") is None else {"fold": row["fold"]} for row in rows]
         runs = {run_id: self._figures(run_id) for run_id in dict.fromkeys(row["run_id"] for row in rows)}
         figures = {group: [runs[row["run_id"]][group] for row in rows] for group in ("", *METRIC_GROUPS, "cost")}

@@ -47,6 +47,19 @@ class Quiet:
         self.messages.append(text)
 
 
+class StoppingExecutor(SerialExecutor):
+    """Runs `limit` calls, then behaves like Ctrl-C."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def submit(self, fn, spec):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().submit(fn, spec)
+
+
 def tiny_plan(*overrides: str, plugins: tuple[Path, ...] = ()) -> Plan:
     return launch.prepare(ABLATION, [*TINY, *overrides], plugins)
 

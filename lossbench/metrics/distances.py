@@ -20,13 +20,15 @@ _BLOCK_ELEMENTS = 1 << 21
 
 
 def unit(embeddings: Array) -> Tensor:
-    """The embeddings on the unit sphere, in their own precision; a row of zeros has no direction and stays zero.
+    """The embeddings on the unit sphere; a row of zeros has no direction and stays zero.
+
+    In their own precision, but in float32 at least: half precision cannot tell directions of a narrow cone apart.
 
     Args:
         embeddings: (N, D), NumPy or torch.
 
     Returns:
-        A tensor (N, D) of the same floating type (float64 for integers) on the same device.
+        A tensor (N, D) of the same floating type (float32 for half precision, float64 for integers), same device.
 
     Raises:
         ValueError: shape or values that are not those of finite embeddings.
@@ -301,7 +303,7 @@ def _spectrum(points: Tensor, eps: float) -> dict[str, float]:
 
 def _floating_type(embeddings: Array) -> torch.dtype:
     kind = as_tensor(embeddings, "embeddings").dtype
-    return kind if kind.is_floating_point else torch.float64
+    return torch.promote_types(kind, torch.float32) if kind.is_floating_point else torch.float64
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -1,9 +1,9 @@
 """Neighbors in order of distance, block by block, where a tie counts against the query.
 
-Distances come from a matrix product, |g|^2 - 2 q.g, which may round two identical rows differently. So the keys
-of the query's own class are raised by a bound on that rounding error: an impostor at the same distance is then
-always ahead, the collapsed embedding included. In float64 the bound is about 1e-13 of the squared norms, below
-what float32 embeddings can tell apart.
+Distances come from a matrix product, |g|^2 - 2 q.g, whose rounding grows with the norms and not with the distance. A
+row in which two keys lie closer than a bound on that rounding is ranked anew, by exact differences: what is nearer by
+one part in a million stays nearer far from the origin, and of equal distances (the collapsed embedding's are all zero)
+those of other classes come first.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def nearest_blocks(
         other classes come before those of the own class.
     """
     origin = middle(gallery.points)  # distances do not change with the origin, rounding does
-    bounds = torch.tensor(gallery.bounds, device=own.device)
     right, sizes = _with_sizes(gallery.points - origin)
+    classes = torch.repeat_interleave(torch.tensor(gallery.bounds, device=own.device).diff())
     slack = 4 * right.shape[1] * _EPS  # rounding of a dot product of that length, twice, with room to spare
     rows = rows or max(_LEAST_ROWS, at_once(_BLOCK_ELEMENTS, right.device) // len(right))
     buffer = right.new_empty(min(rows, len(queries)), len(right))
@@ -67,11 +67,26 @@ def nearest_blocks(
         left[:, :-1] *= -2
         left[:, -1] = 1
         keys = torch.mm(left, right.T, out=buffer[: len(left)])
-        row, member = _matches(own[block], bounds)
-        keys[row, member] += slack * (asked_sizes[row] + sizes[member]) + _TINY
         if leave_one_out:
             keys.diagonal(start).fill_(torch.inf)
-        yield block, _smallest(keys, int(depth[block].max()))
+        wanted = int(depth[block].max())
+        found = _smallest(keys, min(wanted + 1, len(right)))  # one more: it may be as near as the last
+        smallest = keys.gather(1, found)
+        doubt = slack * (asked_sizes + sizes.max()) + _TINY
+        close = (smallest.diff(dim=1) <= doubt[:, None]).any(1)
+        found = found[:, :wanted].clone()
+        for row in close.nonzero().flatten().tolist():
+            near = torch.nonzero(keys[row] <= smallest[row, wanted - 1] + 2 * doubt[row]).flatten()
+            matches = classes[near] == own[start + row]
+            found[row] = near[_exactly(queries[start + row], gallery.points[near], matches)][:wanted]
+        yield block, found
+
+
+def _exactly(query: Tensor, near: Tensor, match: Tensor) -> Tensor:
+    """The order of points (M, D) by their exact distance from a query (D,); those that match last among equals."""
+    exact = (near - query).square().sum(1)
+    others_first = match.to(torch.uint8).argsort(stable=True)
+    return others_first[exact[others_first].argsort(stable=True)]
 
 
 def _smallest(keys: Tensor, depth: int) -> Tensor:
@@ -95,11 +110,3 @@ def _with_sizes(points: Tensor) -> tuple[Tensor, Tensor]:
     """The points (N, D) with their squared norms as a last column, and those norms (N,)."""
     sizes = points.square().sum(1)
     return torch.cat([points, sizes[:, None]], 1), sizes
-
-
-def _matches(own: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and gallery index of every pair of a query and a gallery point of its class."""
-    first = torch.where(own >= 0, bounds[own.clamp(min=0)], 0)
-    count = torch.where(own >= 0, bounds[own.clamp(min=0) + 1] - first, 0)
-    row = torch.arange(len(own), device=own.device).repeat_interleave(count)
-    return row, torch.arange(len(row), device=own.device) + (first - count.cumsum(0) + count)[row]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lossbench.metrics.grouping import group
+from lossbench.metrics.grouping import class_sums, group
 from lossbench.metrics.inputs import Array, read_sample
 from lossbench.metrics.ranking import Gallery, nearest_blocks
 
 RECALL_AT = (1, 2, 4, 8)
 
 
-def retrieval_metrics(embeddings: Array, labels: Array, *, chunk: int | None = None) -> dict[str, float]:
+def retrieval_metrics(
+    embeddings: Array, labels: Array, *, chunk: int | None = None, average: Literal["sample", "class"] = "sample"
+) -> dict[str, float]:
     """MAP@R, R-precision, precision at 1 and recall at 1, 2, 4, 8, means over queries (Musgrave et al. 2020).
 
     AP@R = 1/R sum_{i <= R} P(i) rel(i), R the number of other samples of the query's class. A tie counts against
@@ -25,6 +27,7 @@ def retrieval_metrics(embeddings: Array, labels: Array, *, chunk: int | None = N
         embeddings: (N, D) floating.
         labels: (N,) integers of any values.
         chunk: queries compared at once; the values do not depend on it. Memory is O(N D + chunk N).
+        average: means over queries, or over classes of their queries' means, so that no large class drowns the others.
 
     Returns:
         `map_at_r`, `precision_at_1`, `r_precision`, `recall_at_1`, `recall_at_2`, `recall_at_4`, `recall_at_8`.
@@ -54,13 +57,22 @@ def retrieval_metrics(embeddings: Array, labels: Array, *, chunk: int | None = N
             for block, found in nearest_blocks(queries, own, ranked.gallery, depth, leave_one_out=True, rows=chunk)
         ]
     )
-    average, precision, *recall = scores.mean(0).tolist()
+    if average == "class":
+        scores = _class_means(scores, own)
+    ap, precision, *recall = scores.mean(0).tolist()
     return {
-        "map_at_r": average,
+        "map_at_r": ap,
         "precision_at_1": recall[0],
         "r_precision": precision,
         **{f"recall_at_{k}": value for k, value in zip(RECALL_AT, recall, strict=True)},
     }
+
+
+def _class_means(scores: Tensor, own: Tensor) -> Tensor:
+    """Means (C, k) of the scores (Q, k) of each class that asks; `own` (Q,) is the class of a query, ascending."""
+    _, row, sizes = torch.unique_consecutive(own, return_inverse=True, return_counts=True)
+    means: Tensor = class_sums(scores, row, len(sizes)) / sizes[:, None]
+    return means
 
 
 def nearest_neighbours(embeddings: Array, labels: Array, k: int, *, chunk: int | None = None) -> tuple[Tensor, Tensor]:

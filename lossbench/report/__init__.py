@@ -104,6 +104,8 @@ def _terminal(document: Document) -> Iterator[str]:
         names = f": {', '.join(item.answer.shown)}" if item.answer.shown else ""
         yield f"{item.task}, {document.scope}: {item.answer.label}{names}"
         yield f"  {item.answer.sentence}".replace("−", "-").replace("±", "+-")
+        for text in filter(None, (item.answer.margin, *item.answer.details)):
+            yield f"  {text}".replace("−", "-").replace("±", "+-")
         yield from (f"  note: {caveat}" for caveat in item.answer.caveats)
         if "ranking" in item.tables:
             yield ""

@@ -133,7 +133,7 @@ def _scores(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, float]]
     if PRIMARY not in table:
         return {}
     found: dict[tuple[str, str, str], dict[int, list[float]]] = {}
-    for row in table[~table["role"].isin(["trial", "candidate"])].to_dict("records"):
+    for row in table[~table["role"].isin(["pilot", "trial", "candidate"])].to_dict("records"):
         key = (f"{row['dataset']}/{row['protocol']}", str(row["recipe"]), str(row["role"]))
         found.setdefault(key, {}).setdefault(int(row["study"]), []).append(float(row[PRIMARY]))
     return {key: {study: sum(of) / len(of) for study, of in studies.items()} for key, studies in found.items()}

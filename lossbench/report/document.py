@@ -23,10 +23,12 @@ from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections import (
     claim_answers,
+    convergence,
     costs,
     distances,
     effects,
     equal_time,
+    errors,
     folds,
     gallery,
     importance,
@@ -40,6 +42,7 @@ from lossbench.report.sections import (
     studies,
     tuned,
     tuning_tax,
+    variance,
 )
 from lossbench.report.sections.findings import Finding, findings, scope
 from lossbench.report.sections.verdict import Answer, answer
@@ -48,6 +51,9 @@ from lossbench.report.writing.cells import Table
 Maker = Callable[[Evidence, str], Table | None]
 TABLES: Mapping[str, Maker] = {
     "ranking": ranking.table,
+    "errors": errors.table,
+    "convergence": convergence.table,
+    "variance": variance.table,
     "effects": effects.table,
     "quality": quality.table,
     "distances_sphere": lambda evidence, task: distances.table(evidence, task, "sphere"),

@@ -53,7 +53,7 @@ def execute(spec: RunSpec) -> RunResult:
     where = spec.training.device
     device.set_up(where)
     reset = reset_peak_memory(where)
-    started = time.perf_counter()
+    started, started_cpu = time.perf_counter(), time.process_time()
     result, error = RunResult(record={"status": "failed"}), None
     try:
         result = _run(spec)
@@ -65,6 +65,7 @@ def execute(spec: RunSpec) -> RunResult:
         result = RunResult(record={"status": "failed", "error": reason})
     result.record["cost"] = result.record.get("cost", {}) | {
         "run_wall_s": time.perf_counter() - started,
+        "run_cpu_s": time.process_time() - started_cpu,
         "peak_memory_bytes": peak_memory_bytes(where) if reset else math.nan,
     }
     result.record.update(

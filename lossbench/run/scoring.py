@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from lossbench import metrics
 from lossbench.metrics.inputs import as_tensor
-from lossbench.run.evaluation import SPACES, score_split
+from lossbench.run.evaluation import SPACES, in_space, score_few_shot, score_split
 from lossbench.specification.spec import SCHEMA
 from lossbench.store import Store
 
@@ -43,15 +45,21 @@ def store_scores(paths: Sequence[Path], root: Path) -> str:
     and take the place of a study.
 
     Raises:
-        ValueError: a file that cannot be scored, or two files of one recipe and seed.
+        ValueError: a file that cannot be scored, two of one recipe and seed, or two of one seed with other labels.
     """
     store = Store(root)
     rows: list[dict[str, Any]] = []
+    answers: dict[int, tuple[Path, np.ndarray]] = {}  # seed to its first file and that file's labels
     for path in paths:
         recipe, seed = _recipe_and_seed(path)
         if any((row["recipe"], row["study"]) == (recipe, seed) for row in rows):
             raise ValueError(f"{path}: there is another file of seed {seed} of {recipe!r}")
         scores, arrays = _score(path)
+        first, labels = answers.setdefault(seed, (path, arrays["labels"]))
+        if not np.array_equal(labels, arrays["labels"]):
+            raise ValueError(
+                f"{path}: its labels are not those of {first}; files of one seed are compared sample by sample"
+            )
         run_id = hashlib.sha256(f"{recipe}/{seed}/".encode() + path.read_bytes()).hexdigest()[:16]
         record = {"schema": SCHEMA, "run_id": run_id, "status": "ok", "metrics": {"test": scores}, "best_epoch": 0}
         store.write(record, arrays=arrays)
@@ -117,16 +125,31 @@ def _recipe_and_seed(path: Path) -> tuple[str, int]:
 
 
 def _score(path: Path) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Figures, and the arrays that a report draws."""
+    """Figures, and the arrays that a report draws.
+
+    Raises:
+        ValueError: naming the file: arrays that do not fit, values that are not finite.
+    """
     arrays = _read(path)
-    embeddings, labels = as_tensor(arrays["embeddings"], "embeddings"), arrays["labels"]
-    names, dense = np.unique(labels, return_inverse=True)
-    if labels.dtype.kind in "US":
-        labels = dense
-    several = len(names) > 1
-    scores, drawn = score_split(embeddings, as_tensor(labels, "labels"), verify=several, draw=True)
+    try:
+        embeddings, labels = as_tensor(arrays["embeddings"], "embeddings"), arrays["labels"]
+        names, dense = np.unique(labels, return_inverse=True)
+        known = as_tensor(dense if labels.dtype.kind in "US" else labels, "labels")
+        scores, drawn = score_split(embeddings, known, verify=len(names) > 1, draw=True)
+        scores |= _by_class(embeddings, known) | score_few_shot(embeddings, as_tensor(dense, "labels"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     kept = {"embeddings": arrays["embeddings"], "labels": dense, "class_names": names.astype(str)}
     return scores, drawn | kept
+
+
+def _by_class(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+    """MAP@R and P@1 in which every class counts alike, whatever its size, in both spaces."""
+    found: dict[str, float] = {}
+    for space in SPACES:
+        figures = metrics.retrieval_metrics(in_space(embeddings, space), labels, average="class")
+        found |= {f"{space}.{name}_by_class": figures[name] for name in ("map_at_r", "precision_at_1")}
+    return found
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

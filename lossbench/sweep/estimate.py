@@ -66,7 +66,7 @@ class Survey:
 def survey(plan: Plan, store: Store) -> Survey:
     """Look through the store; nothing is run or written."""
     looked = _Looking(plan, store)
-    planned = Counter[Kind]()
+    planned = Counter[Kind]((job.spec.task, "pilot") for job in looked.jobs if job.role == "pilot")
     for task, race in looked.races.items():
         for number in range(1, race.until + 1):
             counts = plan.run_counts(task, number, race.recipes_of(number))

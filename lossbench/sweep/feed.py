@@ -12,7 +12,7 @@ from lossbench.executors.processes import WorkerDiedError
 from lossbench.run.clock import TimeLimitError
 from lossbench.specification.spec import SCHEMA, RunSpec, to_json
 from lossbench.store import Store
-from lossbench.sweep.jobs import Job, Record
+from lossbench.sweep.jobs import Job, Record, objective
 
 MAX_ATTEMPTS = 3
 AHEAD = 1  # calls queued for each worker beyond the one it runs, so that it never waits for the driver
@@ -57,21 +57,25 @@ class Feed:
         self,
         jobs: Iterable[Job],
         *,
-        then: Callable[[list[Record]], None] | None = None,
+        then: Callable[[list[float | None]], None] | None = None,
+        of: Callable[[Record], float | None] = objective,
         priority: int = OTHER,
     ) -> None:
-        """Have these runs; call `then` with their records, in order, once all are there."""
+        """Have these runs; once all are there, call `then` with a figure `of` each record, in order.
+
+        The figures are all that is kept of them: a sweep of any number of runs keeps its size.
+        """
         jobs = list(jobs)
         self.jobs += jobs
-        records: dict[int, Record] = {}
+        figures: dict[int, float | None] = {}
 
         def arrived(position: int, record: Record, *, reused: bool) -> None:
             self.progress.finished(jobs[position], record, reused=reused)
             if then is None:
-                return  # nobody waits for all of them: thousands of runs are not kept in memory
-            records[position] = record
-            if len(records) == len(jobs):
-                then([records[index] for index in range(len(jobs))])
+                return
+            figures[position] = of(record)
+            if len(figures) == len(jobs):
+                then([figures[index] for index in range(len(jobs))])
 
         for position, job in enumerate(jobs):
             run_id = job.spec.run_id

@@ -54,11 +54,15 @@ def objective(record: Record) -> float | None:
     return None if record["status"] == "failed" else _figure(record, VALIDATION)
 
 
-def mean_score(records: Sequence[Record]) -> float:
-    """A study's score of a recipe: the mean of its final runs on test; NaN where one failed."""
-    if any(record["status"] == "failed" for record in records):
-        return math.nan
-    return math.fsum(_figure(record, PRIMARY) for record in records) / len(records)
+def final_score(record: Record) -> float | None:
+    """What verdicts rest on: test MAP@R on the sphere; None for a failed run."""
+    return None if record["status"] == "failed" else _figure(record, PRIMARY)
+
+
+def mean(scores: Sequence[float | None]) -> float:
+    """A study's score of a recipe from those of its final runs; NaN where one failed."""
+    known = [score for score in scores if score is not None]
+    return math.fsum(known) / len(known) if len(known) == len(scores) else math.nan
 
 
 def _figure(record: Record, column: str) -> float:

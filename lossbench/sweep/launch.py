@@ -222,8 +222,8 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
         lines += [_described(plan, task), *(f"  warning: {warning}" for warning in too_few_steps(plan, task))]
     for recipe in plan.recipes:
         searched = ", ".join(recipe.searched) or "nothing"
-        trials = experiment.budget.trials if recipe.searched else 1
-        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} trials a study")
+        trials = _counted(experiment.budget.trials if recipe.searched else 1, "trial")
+        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} a study")
     lines.append(f"  {_budget(experiment.budget)}")
     lines.append(f"{looked.planned.total()} planned runs, {len(looked.found)} of them done")
     left_s = estimate.seconds_left(looked)
@@ -251,15 +251,21 @@ def _described(plan: Plan, task: Task) -> str:
 def _budget(budget: Budget) -> str:
     """What a dry run says of the studies, and of what a recipe gets in one."""
     least, most = budget.studies.least, budget.studies.most
-    studies = f"{least} studies" if least == most else f"{least} to {most} studies, as many as decide the top"
-    candidates = (
-        f"{budget.candidates} trials and the default again with {budget.candidate_seeds} fresh seeds, then "
-        if budget.trials > 1
-        else ""
+    studies = f"{least} to {most} studies, as many as decide the top" if least < most else _counted(least, "study")
+    again = (
+        f"{_counted(budget.candidates, 'trial')} and the default again with "
+        f"{_counted(budget.candidate_seeds, 'fresh seed')}, then "
     )
-    longer = f"; twice the epochs too in the first {min(budget.longer, most)}" if budget.longer else ""
+    longer = f"; twice the epochs too in {_counted(min(budget.longer, most), 'study')}" if budget.longer else ""
     racing = "; recipes clearly beaten leave" if budget.racing else ""
-    return f"{studies}; of each recipe in a study {candidates}{budget.seeds} final runs{longer}{racing}"
+    finals = f"{again if budget.trials > 1 else ''}{_counted(budget.seeds, 'final run')}"
+    return f"{studies}; of each recipe in a study {finals}{longer}{racing}"
+
+
+def _counted(count: int, what: str) -> str:
+    """`1 study`, `7 studies`."""
+    many = what.removesuffix("y") + "ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else many}"
 
 
 def too_few_steps(plan: Plan, task: Task) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from lossbench.specification.plan import Plan
 from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import Task
-from lossbench.sweep.jobs import Job, Record, objective
+from lossbench.sweep.jobs import Job
 from lossbench.sweep.study import Study
 
 FIRST_STEPS = 100  # or one epoch, where that is more
@@ -27,8 +27,8 @@ TOLERANCE = 0.01  # of MAP@R: twice the region of practical equivalence, as one 
 class Need(Protocol):
     """`Feed.need`."""
 
-    def __call__(self, jobs: Sequence[Job], *, then: Callable[[list[Record]], None]) -> None:
-        """Have these runs; call `then` with their records."""
+    def __call__(self, jobs: Sequence[Job], *, then: Callable[[list[float | None]], None]) -> None:
+        """Have these runs; call `then` with their validation scores."""
 
 
 class Pilot:
@@ -54,18 +54,17 @@ class Pilot:
         """What the plan file keeps: the epochs, and each recipe's need with the scores that it follows from."""
         return {
             "epochs": self.epochs,
-            "needs": [
-                {
-                    "task": task.key,
-                    "recipe": recipe.name,
-                    "epochs": rungs[need] if (need := needed(scores)) is not None else None,
-                    "settled": need is not None and need + AHEAD < len(scores),
-                    "rungs": [list(rung) for rung in zip(rungs, scores, strict=False)],
-                }
-                for task, recipe in self._ladders
-                for rungs in [self.rungs(task)]
-                for scores in [self.scores.get((task.key, recipe.name), [])]
-            ],
+            "needs": [self._found(task, recipe) for task, recipe in self._ladders],
+        }
+
+    def _found(self, task: Task, recipe: Recipe) -> dict[str, Any]:
+        scores = self.scores.get((task.key, recipe.name), [])
+        return {
+            "task": task.key,
+            "recipe": recipe.name,
+            "epochs": self._need(task, recipe),
+            "settled": needed(scores) is not None,
+            "rungs": [list(rung) for rung in zip(self.rungs(task), scores, strict=False)],
         }
 
     def rungs(self, task: Task) -> list[int]:
@@ -80,8 +79,8 @@ class Pilot:
         until = max(AHEAD + 1, len(known) + 1)
         jobs = [self._job(task, recipe, number, rungs[number]) for number in range(len(known), min(until, len(rungs)))]
 
-        def arrived(records: list[Record]) -> None:
-            known.extend(objective(record) for record in records)
+        def arrived(scores: list[float | None]) -> None:
+            known.extend(scores)
             if needed(known) is None and len(known) < len(rungs) and None not in known:
                 self._climb(task, recipe, need, then)
             else:

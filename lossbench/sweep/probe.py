@@ -19,35 +19,39 @@ PROBE_SEED = 0  # of batches and initial weights
 
 
 def probe_specs(plan: Plan, store: Store, task: Task) -> dict[str, RunSpec]:
-    """A run of each recipe at the values of its median study; recipes without final runs are left out."""
-    rows = store.read_plan(plan.experiment.name)["rows"]
-    place = (task.dataset, task.key.removeprefix(f"{task.dataset}/"))
-    finals: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["role"] == "final" and (row["dataset"], row["protocol"]) == place:
-            finals.setdefault(row["recipe"], []).append(row)
+    """A run of each recipe at the point of its median study; recipes without final runs are left out."""
+    points = median_points(plan, store, task)
     return {
         recipe.name: plan.run_spec(
             task,
             recipe,
-            {**recipe.defaults, **_median(store, finals[recipe.name])},  # an older plan may not know every parameter
+            {**recipe.defaults, **points[recipe.name]["params"]},  # an older plan may not know every parameter
             seed=PROBE_SEED,
             final=False,
         )
         for recipe in plan.recipes
-        if recipe.name in finals
+        if recipe.name in points
     }
 
 
-def _median(store: Store, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The parameters of the study whose first final run has the median score on validation, the lower of two."""
-    scored = []
-    for row in rows:
-        score = ((store.read(row["run_id"]) or {}).get("metrics", {}).get("val", {})).get("sphere.map_at_r")
-        if row["seed"] == 1:
-            scored.append((math.inf if score is None else -score, row["study"], row["params"]))
-    scored.sort(key=lambda entry: entry[:2], reverse=True)
-    return dict(scored[(len(scored) - 1) // 2][2])
+def median_points(plan: Plan, store: Store, task: Task) -> dict[str, Mapping[str, Any]]:
+    """Of each recipe that has any, the first final row of its median study."""
+    place = (task.dataset, task.key.removeprefix(f"{task.dataset}/"))
+    finals: dict[str, list[Mapping[str, Any]]] = {}
+    for row in store.read_plan(plan.experiment.name)["rows"]:
+        if (row["role"], row["seed"]) == ("final", 1) and (row["dataset"], row["protocol"]) == place:
+            finals.setdefault(row["recipe"], []).append(row)
+    return {recipe: _median(store, rows) for recipe, rows in finals.items()}
+
+
+def _median(store: Store, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The row of the median score on validation, the lower of two; failed runs are the lowest."""
+
+    def score(row: Mapping[str, Any]) -> float:
+        found = (store.read(row["run_id"]) or {}).get("metrics", {}).get("val", {}).get("sphere.map_at_r")
+        return -math.inf if found is None else float(found)
+
+    return sorted(rows, key=lambda row: (score(row), row["study"]))[(len(rows) - 1) // 2]
 
 
 def run_probe(plan: Plan, store: Store, executor: Executor, *, again: bool = False) -> list[str]:
@@ -68,7 +72,8 @@ def run_probe(plan: Plan, store: Store, executor: Executor, *, again: bool = Fal
         if not specs or (document["tasks"].get(task.key, {}).get("key") == key and not again):
             continue
         found = executor.submit(_measure_steps, specs).result()
-        document["tasks"][task.key] = {"key": key, **found}
+        studies = {recipe: row["study"] for recipe, row in median_points(plan, store, task).items()}
+        document["tasks"][task.key] = {"key": key, "studies": studies, **found}
         lines += [f"cost probe, {task.key}, {recipe}: {why}" for recipe, why in found["failed"].items()]
         store.write_probe(name, document)
     return lines

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,31 @@ def _experiment(store: Store, name: str) -> dict[str, Any]:
         "planned": plan["planned_runs"],
         "states": dict(sorted(Counter(record["status"] for _, record in found).items())),
         "last_result_s_ago": None if newest is None else max(0.0, time.time() - newest),  # a file's time is the wall's
+        "studies": _studies(plan, {row["run_id"] for row, _ in found}),
         "best": _best(found),
     }
+
+
+def _studies(plan: Mapping[str, Any], stored: Set[str]) -> list[dict[str, Any]]:
+    """Of each task how many studies are there whole, the first ones in order, and how many are planned by now."""
+    recipes = [recipe["name"] for recipe in plan.get("recipes", [])]
+    rows: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in plan["rows"]:
+        rows.setdefault((f"{row['dataset']}/{row['protocol']}", row["study"]), []).append(row)
+    found = []
+    for task, until in plan.get("studies", {}).items():
+        left = plan["dropped"][task]
+        wanted = [{name for name in recipes if left.get(name, study) >= study} for study in range(1, until + 1)]
+        whole = [_is_whole(rows.get((task, study), []), of, stored) for study, of in enumerate(wanted, 1)]
+        found.append({"task": task, "done": [*whole, False].index(False), "planned": until})
+    return found
+
+
+def _is_whole(rows: Sequence[Mapping[str, Any]], recipes: Set[str], stored: Set[str]) -> bool:
+    """Whether every recipe has its final runs, which are planned last, and every row of a study is stored."""
+    return recipes <= {row["recipe"] for row in rows if row["role"] == "final"} and all(
+        row["run_id"] in stored for row in rows
+    )
 
 
 def _written(store: Store, run_id: str) -> float:
@@ -91,16 +114,17 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     line = f"{found['name']}: {found['done']} of {found['planned']} runs done" + (f" ({odd})" if odd else "")
     if found["last_result_s_ago"] is not None:
         line += f"; last result {duration(found['last_result_s_ago'])} ago"
+    counted = [f"  {each['task']}: {each['done']} of {each['planned']} studies" for each in found["studies"]]
     best = found["best"]
     if not best:
-        return [line]
+        return [line, *counted]
     widths = [max(len(each[name]) for each in best) for name in ("task", "recipe")]
     rows = [
         f"  {each['task']:<{widths[0]}}  {each['recipe']:<{widths[1]}}  {each['val_map_at_r']:.3f}  "
         f"{each['trials']} trials"
         for each in best
     ]
-    return [line, "  best validation MAP@R so far:", *rows]
+    return [line, *counted, "  best validation MAP@R so far:", *rows]
 
 
 def _driver_line(found: Mapping[str, Any] | None) -> str:

@@ -17,7 +17,7 @@ from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import RunSpec, Task
 from lossbench.store import Store
 from lossbench.sweep.feed import TRIAL, Feed, Progress
-from lossbench.sweep.jobs import FINAL_ROLES, Job, Record, mean_score, objective
+from lossbench.sweep.jobs import FINAL_ROLES, Job, final_score, mean
 from lossbench.sweep.pilot import Pilot
 from lossbench.sweep.plan_file import Place, plan_document, planned_before, stale_reasons
 from lossbench.sweep.registration import register, registered
@@ -144,8 +144,8 @@ class Sweep:
         """Search, choose and train every recipe of a study; `ended` gets the score of each."""
         scores: dict[str, float] = {}
 
-        def scored(recipe: Recipe, records: list[Record]) -> None:
-            scores[recipe.name] = mean_score(records)
+        def scored(recipe: Recipe, found: list[float | None]) -> None:
+            scores[recipe.name] = mean(found)
             if len(scores) == len(recipes):
                 ended({each.name: scores[each.name] for each in recipes})
 
@@ -155,7 +155,7 @@ class Sweep:
             search = self.searches[search_name(study, recipe)] = study.search(recipe)
             self._next_generation(study, search, partial(scored, recipe))
 
-    def _next_generation(self, study: Study, search: Search, scored: Callable[[list[Record]], None]) -> None:
+    def _next_generation(self, study: Study, search: Search, scored: Callable[[list[float | None]], None]) -> None:
         """Ask a generation; when all of it is there, tell it and go on: to the next, or to the candidates."""
         recipe, first = search.recipe, len(search.points)
         jobs = [
@@ -163,8 +163,8 @@ class Sweep:
             for place, values in enumerate(search.ask())
         ]
 
-        def told(records: list[Record]) -> None:
-            search.tell([objective(record) for record in records])
+        def told(found: list[float | None]) -> None:
+            search.tell(found)
             if search.done:
                 self._choose(study, search, scored)
             else:
@@ -172,7 +172,7 @@ class Sweep:
 
         self.feed.need(jobs, then=told, priority=TRIAL)
 
-    def _choose(self, study: Study, search: Search, scored: Callable[[list[Record]], None]) -> None:
+    def _choose(self, study: Study, search: Search, scored: Callable[[list[float | None]], None]) -> None:
         """Try the best trials and the default again with fresh seeds; their mean alone decides which one is final."""
         budget, recipe = self.plan.experiment.budget, search.recipe
         shortlist = search.shortlist(budget.candidates)
@@ -185,8 +185,7 @@ class Sweep:
             for trial in shortlist if len(shortlist) > 1 for number in numbers
         ]  # fmt: skip
 
-        def decided(records: list[Record]) -> None:
-            scores = [objective(record) for record in records]
+        def decided(scores: list[float | None]) -> None:
             count = len(numbers)
             again = [scores[place * count : (place + 1) * count] for place in range(len(shortlist))] if scores else []
             choice = choose(shortlist, [search.scores[trial] for trial in shortlist], again)
@@ -195,14 +194,15 @@ class Sweep:
 
         self.feed.need(jobs, then=decided, priority=TRIAL) if jobs else decided([])
 
-    def _need_finals(self, study: Study, search: Search, trial: int, scored: Callable[[list[Record]], None]) -> None:
+    def _need_finals(
+        self, study: Study, search: Search, trial: int, scored: Callable[[list[float | None]], None]
+    ) -> None:
         """The chosen point's final runs, which score it, and what is held against them."""
         recipe, values, default = search.recipe, search.points[trial], search.points[0]
         numbers = range(1, self.plan.experiment.budget.seeds + 1)
         finals = [study.final(recipe, values, number, whole=True) for number in numbers]
-        self.feed.need(
-            [self._job(study, recipe.name, "final", trial, *run, values) for run in enumerate(finals, 1)], then=scored
-        )
+        jobs = [self._job(study, recipe.name, "final", trial, *run, values) for run in enumerate(finals, 1)]
+        self.feed.need(jobs, then=scored, of=final_score)
         if study.has_longer:
             longer = study.longer(recipe, values)
             self.feed.need([self._job(study, recipe.name, "longer", trial, 1, longer, values)])

@@ -213,3 +213,56 @@ def test_what_cannot_be_asked_is_named(sample):
         nearest_neighbours(points, labels, 70)
     with pytest.raises(ValueError, match="labels: 69 labels for 70 rows"):
         retrieval_metrics(points, labels[1:])
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, torch.float16])
+def test_half_precision_is_not_rounded_on_the_sphere(kind):
+    """In float16 the four directions of this narrow cone are one."""
+    points = [[1000, 1000], [1000, 1000.5], [1000, 1001.5], [1000, 1002]]
+    made = torch.tensor(points, dtype=kind) if isinstance(kind, torch.dtype) else np.array(points, dtype=kind)
+    assert retrieval_metrics(unit(made), np.array([0, 0, 1, 1]))["map_at_r"] == 1.0
+
+
+def test_what_is_nearer_by_a_millionth_is_nearer_far_from_the_origin():
+    points = np.array([[0.0]] * 5 + [[100.0], [100 + 1e-6], [100 + 3e-6]])
+    labels = np.array([0] * 5 + [1, 1, 2])
+    assert retrieval_metrics(points, labels)["map_at_r"] == 1.0
+    found, distance = nearest_neighbours(points, labels, 2)
+    assert found[5].tolist() == [6, 7]
+    assert distance[5].tolist() == pytest.approx([1e-6, 3e-6], rel=1e-6)
+
+
+def test_a_match_at_the_last_digits_of_float32_is_told_from_an_impostor():
+    """Unit vectors in float32: a match at 8e-8, an impostor at 3e-7."""
+    query = np.array([0.6, 0.8], dtype=np.float32)
+    match, impostor = query + np.float32([8e-8, 0]), query - np.float32([3e-7, 0])
+    points = np.stack([query, match, impostor, [1, 0], [-1, 0]]).astype(np.float32)
+    found, _ = nearest_neighbours(points, np.array([0, 0, 1, 1, 2]), 1)
+    assert found[0].tolist() == [1]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e8])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_the_order_is_that_of_exact_distances_ties_against_the_query(offset, scale):
+    """Against plain loops over differences, with duplicates, on a grid full of ties and far from the origin."""
+    rng = np.random.default_rng(3)
+    points = offset + scale * rng.integers(0, 4, size=(60, 3)).astype(float)
+    labels = rng.integers(0, 5, size=60)
+    found, _ = nearest_neighbours(points, labels, 59)
+    for query in range(60):
+        exact = [
+            (float(((points[other] - points[query]) ** 2).sum()), labels[other] == labels[query]) for other in range(60)
+        ]
+        ranked = [exact[other] for other in found[query].tolist()]
+        assert ranked == sorted(ranked)
+
+
+def test_an_average_over_classes_counts_them_alike():
+    """A class of fifty perfect samples beside two of two: nine tenths of the plain figure, a third of this one."""
+    rng = np.random.default_rng(0)
+    large = rng.normal(scale=0.01, size=(50, 2))
+    points = np.concatenate([large, [[5.0, 0], [9.0, 0]], [[5.1, 0], [9.1, 0]]])
+    labels = np.repeat([7, 3, 4], [50, 2, 2])
+    assert retrieval_metrics(points, labels)["map_at_r"] == pytest.approx(50 / 54)
+    by_class = retrieval_metrics(points, labels, average="class")
+    assert by_class["map_at_r"] == by_class["precision_at_1"] == pytest.approx(1 / 3)

@@ -18,7 +18,7 @@ EPOCHS = 3
 
 
 def plan(
-    recipes: dict[str, list[float]], *, seeds: int, trials: int = 2, tasks: tuple[str, ...] = (TASK,)
+    recipes: dict[str, list[float]], *, studies: int, seeds: int = 1, trials: int = 2, tasks: tuple[str, ...] = (TASK,)
 ) -> dict[str, Any]:
     """The plan document of an experiment with these recipes; rows come from `fill`."""
     return {
@@ -27,14 +27,14 @@ def plan(
         "experiment": {
             "name": "toy",
             "question": "Which of these?",
-            "tasks": [_settings(task) for task in tasks],
+            "tasks": [_task_settings(task) for task in tasks],
             "backbone": "convnet",
             "embedding_dim": 4,
             "recipes": [{"name": name, "use": name} for name in recipes],
             "baselines": ["untrained", "pixels"],
             "plugins": [],
             "training": {"epochs": EPOCHS, "batch_size": 16, "input_size": None},
-            "budget": {"studies": seeds, "trials": trials, "candidates": 1, "candidate_seeds": 1, "seeds": 1},
+            "budget": {"studies": studies, "trials": trials, "seeds": seeds, "candidates": 1, "candidate_seeds": 2},
             "seed": 0,
             "params": {"softmax+center": {"alpha": 0.5}},
         },
@@ -43,8 +43,7 @@ def plan(
              "searched": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}, "defaults": {"lr": 1e-3}}
             for name in recipes
         ],
-        "planned_runs": len(tasks) * (len(recipes) * (trials + 2 * seeds) + seeds + 1),
-        "studies": dict.fromkeys(tasks, seeds),
+        "studies": dict.fromkeys(tasks, studies),
         "dropped": {task: {} for task in tasks},
         "train_images": dict.fromkeys(tasks, 100),
         "provenance": {
@@ -54,7 +53,7 @@ def plan(
     }  # fmt: skip
 
 
-def _settings(task: str) -> dict[str, Any]:
+def _task_settings(task: str) -> dict[str, Any]:
     """The table of an experiment file for `toy/closed-set` or `toy/closed-set/noise=0.1`."""
     name, _, noise = task.partition("/noise=")
     dataset, protocol = name.split("/")[:2]
@@ -71,18 +70,35 @@ def fill(
     compact: dict[str, list[float]] | None = None,
     dim: int = 4,
     classes: int = 3,
+    seeds: int = 1,
     trials: int = 2,
+    optimism: float | None = None,
+    default: dict[str, float] | None = None,
+    longer: dict[str, list[float]] | None = None,
+    jackknife: dict[str, list[float]] | None = None,
     tasks: tuple[str, ...] = (TASK,),
     baselines: tuple[str, ...] = ("untrained", "pixels"),
+    untrained: float = 0.1,
+    pixels: float = 0.2,
     claims: Sequence[Claim] = (),
     post_hoc: bool = False,
     loss: dict[str, list[float]] | None = None,
 ) -> Path:
-    """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` in study i + 1; return `root`."""
+    """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` in study i + 1; return `root`.
+
+    Args:
+        status, missing: of (recipe, study).
+        raw, compact: MAP@R of the raw space and compactness, as `recipes`.
+        seeds: final runs of a study; their scores lie evenly around the study's.
+        optimism: by how much a chosen trial scored above its fresh candidates; None stores no candidates.
+        default: recipe to what its default point loses against the tuned one (.05 without).
+        longer: scores after twice the epochs, of the first studies.
+        jackknife: recipe to the MAP@R without each group of test classes, less that with all of them.
+    """
     store = Store(root)
     (root / "experiments").mkdir(parents=True, exist_ok=True)
-    seeds = max((len(scores) for scores in recipes.values()), default=0)
-    document = plan(recipes, seeds=seeds, trials=trials, tasks=tasks)
+    studies = max((len(scores) for scores in recipes.values()), default=0)
+    document = plan(recipes, studies=studies, seeds=seeds, trials=trials, tasks=tasks)
     document["experiment"]["baselines"] = list(baselines)
     document["experiment"]["claims"] = [claim.model_dump(mode="json") for claim in claims]
     register(store, "toy", claims, seen=post_hoc)
@@ -93,6 +109,7 @@ def fill(
         def put(
             recipe: str,
             role: str,
+            study: int,
             seed: int,
             trial: int | None,
             score: float,
@@ -100,42 +117,56 @@ def fill(
             protocol: str = protocol,
             task: str = task,
         ) -> None:
-            run_id = hashlib.sha256(repr((task, recipe, role, seed, trial)).encode()).hexdigest()[:16]
+            name = repr((task, recipe, role, study, seed, trial))
+            run_id = hashlib.sha256(name.encode()).hexdigest()[:16]
             params = {} if role == "baseline" else {"lr": 0.001 * (1 + (trial or 0))}
-            place = {"dataset": dataset, "protocol": protocol, "study": max(1, seed), "recipe": recipe, "role": role}
-            rows.append({**place, "trial": trial, "seed": min(1, seed), "run_id": run_id, "params": params})
-            if (recipe, seed) in missing and role == "final":
+            rows.append({"dataset": dataset, "protocol": protocol, "study": study, "recipe": recipe, "role": role,
+                         "trial": trial, "seed": seed, "run_id": run_id, "params": params})  # fmt: skip
+            if (recipe, study) in missing and role == "final":
                 return
-            state = (status or {}).get((recipe, seed), "ok") if role == "final" else "ok"
-            record = _record(run_id, role, state, score, recipe, seed)
+            state = (status or {}).get((recipe, study), "ok") if role == "final" else "ok"
+            record = _record(run_id, role, state, score)
             if recipe in (loss or {}) and state != "failed" and role != "baseline":
                 record["curves"]["loss"] = [None, *(loss or {})[recipe]]
             other = (raw or {}).get(recipe)
             if role == "final" and state != "failed":
-                record["metrics"]["test"]["euclidean.map_at_r"] = other[seed - 1] if other else score
+                record["metrics"]["test"]["euclidean.map_at_r"] = other[study - 1] if other else score
                 ratio = (compact or {}).get(recipe)
                 if ratio:
-                    record["metrics"]["test"]["sphere.intra_inter_ratio"] = ratio[seed - 1]
-                    record["metrics"]["test"]["sphere.scatter_ratio"] = ratio[seed - 1]
-            arrays = _arrays(seed, dim, classes) if role in ("final", "baseline") and state != "failed" else None
-            store.write(record, arrays=arrays, audit={"test_map_at_r": [0.1, score, score + 0.01, None]})
+                    record["metrics"]["test"]["sphere.intra_inter_ratio"] = ratio[study - 1]
+                    record["metrics"]["test"]["sphere.scatter_ratio"] = ratio[study - 1]
+            whole = role in ("final", "baseline") and seed == 1 and state != "failed"
+            arrays = _arrays(study, dim, classes) if whole else None
+            if arrays and recipe in (jackknife or {}):
+                arrays["jackknife.sphere.map_at_r"] = score + np.array((jackknife or {})[recipe])
+            first = role == "final" and (study, seed) == (1, 1)
+            store.write(
+                record, arrays=arrays, audit={"test_map_at_r": [0.1, score, score + 0.01, None]} if first else None
+            )
 
         for recipe, scores in recipes.items():
-            for trial in range(trials):
-                put(recipe, "trial", 0, trial, 0.4 + 0.02 * trial)
-            for index, score in enumerate(scores):
-                put(recipe, "default", index + 1, 0, score - 0.05)
-                put(recipe, "final", index + 1, 1, score)
-        for seed in range(1, seeds + 1) if baselines else ():
-            put("untrained", "baseline", seed, None, 0.1 + 0.001 * seed)
-        if baselines:
-            put("pixels", "baseline", 1, None, 0.2)
+            for study, score in enumerate(scores, 1):
+                for trial in range(trials):
+                    put(recipe, "trial", study, 0, trial, 0.4 + 0.02 * trial)
+                for seed in (1, 2) if optimism is not None else ():
+                    put(recipe, "candidate", study, seed, 1, 0.42 - (optimism or 0.0) + 0.01 * (seed - 1.5))
+                for seed in range(1, seeds + 1):
+                    shift = 0.004 * (seed - (seeds + 1) / 2)
+                    if study <= 2:
+                        put(recipe, "default", study, seed, 0, score + shift - (default or {}).get(recipe, 0.05))
+                    put(recipe, "final", study, seed, 1, score + shift)
+            for study, score in enumerate((longer or {}).get(recipe, ()), 1):
+                put(recipe, "longer", study, 1, 1, score)
+        for study in range(1, studies + 1) if "untrained" in baselines else ():
+            put("untrained", "baseline", study, 1, None, untrained + 0.001 * study)
+        if "pixels" in baselines:
+            put("pixels", "baseline", 1, 1, None, pixels)
     document["planned_runs"] = len(rows)
     store.write_plan(document)
     return root
 
 
-def _record(run_id: str, role: str, status: str, score: float, recipe: str, seed: int) -> dict[str, Any]:
+def _record(run_id: str, role: str, status: str, score: float) -> dict[str, Any]:
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "run_id": run_id,
@@ -147,7 +178,7 @@ def _record(run_id: str, role: str, status: str, score: float, recipe: str, seed
     if status == "failed":
         return record | {"error": "RuntimeError: no"}
     record["metrics"] = {"val": {"sphere.map_at_r": score}}
-    if role != "trial":
+    if role not in ("trial", "candidate"):
         record["metrics"]["test"] = {
             "sphere.map_at_r": score,
             "sphere.precision_at_1": min(1.0, score + 0.2),

@@ -18,7 +18,7 @@ from lossbench.report.exporting import export
 from lossbench.run import scoring
 from lossbench.store import Store, StoreError
 
-SCORES = {"softmax": [0.5, 0.51, 0.49, 0.5], "triplet": [0.6, 0.62, 0.61, 0.6]}
+SCORES = {"softmax": [0.5, 0.51, 0.49, 0.5] * 2, "triplet": [0.6, 0.62, 0.61, 0.6] * 2}
 
 
 def test_the_exported_run_scores_as_it_did_and_its_network_loads(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from report.stored import TASK, fill
 
 from lossbench import report
 from lossbench.report.document import compose
-from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.comparisons import QUALITY, Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.verdict import answer
 
@@ -61,7 +61,10 @@ def test_a_winner_is_named_with_effect_interval_and_p(tmp_path: Path) -> None:
     task = json.loads((folder / "results.json").read_text())["tasks"][0]
     assert task["answer"]["kind"] == "winner"
     assert task["answer"]["recipes"] == ["softmax+center"]
-    assert re.search(r"\+0\.\d{3} \[0\.\d{3}, 0\.\d{3}\], p < 0\.001", task["answer"]["sentence"])
+    assert re.search(
+        r"\+0\.\d{3} \(9\d\.?\d* % interval at this pair's own level: \[0\.\d{3}, 0\.\d{3}\]; adjusted p < 0\.001\)",
+        task["answer"]["sentence"],
+    )
     assert task["answer"]["sentence"] in visible((folder / "index.html").read_text())
 
 
@@ -95,7 +98,7 @@ def test_of_many_recipes_the_first_are_named_and_the_rest_counted(tmp_path: Path
 def test_indistinguishable_comes_with_the_smallest_effect_that_could_have_shown(tmp_path: Path) -> None:
     fill(tmp_path, no_difference())
     found = answer(Evidence(gather("toy", tmp_path)), TASK)
-    assert "smallest difference these studies could have shown is 0.0" in found.sentence
+    assert re.search(r"a difference of 0\.0\d\d .*is found with 80 % power", found.sentence)
 
 
 def test_a_tie_at_the_top_names_the_group(tmp_path: Path) -> None:
@@ -137,6 +140,17 @@ def test_failed_runs_leave_comparisons_incomplete_and_are_counted(tmp_path: Path
     assert "1/8 failed" in page
     assert "1/8 diverged, 1/8 collapsed" in page
     assert "1 runs failed" in page
+
+
+@pytest.mark.parametrize(("recipes", "family", "reference"), [(12, "all pairs", None), (13, "leaders", "softmax")])
+def test_a_catalogue_is_tested_as_the_sweep_tested_it(tmp_path, recipes, family, reference):
+    names = ["softmax", *(f"recipe {number}" for number in range(1, recipes))]
+    fill(tmp_path, {name: [0.5 + 0.01 * place, 0.51 + 0.01 * place] for place, name in enumerate(names)})
+    evidence = Evidence(gather("toy", tmp_path))
+    comparison = evidence.primary[TASK]
+    assert (comparison.family, comparison.reference) == (family, reference)
+    with_baselines = evidence.comparison(TASK, QUALITY[0], baselines=True)
+    assert with_baselines.family == "all pairs", "whether a recipe beats a baseline is asked of each"
 
 
 def test_a_diverged_run_stays_in_the_comparison(tmp_path: Path) -> None:
@@ -230,8 +244,8 @@ def test_results_csv_holds_one_row_a_run_with_exact_floats(tmp_path: Path) -> No
     folder = written(tmp_path, recipes, missing={("triplet", 1)})
     rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text())))
     header = list(rows[0])
-    assert header[:6] == ["experiment", "dataset", "protocol", "study", "recipe", "role"]
-    assert header[6:10] == ["trial", "seed", "run_id", "status"]
+    assert header[:5] == ["experiment", "dataset", "protocol", "study", "recipe"]
+    assert header[5:10] == ["role", "trial", "seed", "run_id", "status"]
     assert header[-1].startswith("cost.")
     finals = {(row["recipe"], int(row["study"])): row for row in rows if row["role"] == "final"}
     assert ("triplet", 1) not in finals
@@ -253,7 +267,7 @@ def test_the_resolved_experiment_is_toml(tmp_path: Path) -> None:
     folder = written(tmp_path, clear_winner())
     found = tomllib.loads((folder / "experiment.toml").read_text())
     assert found["params"] == {"softmax+center": {"alpha": 0.5}}
-    assert found["budget"] == {"studies": 8, "trials": 2, "candidates": 1, "candidate_seeds": 1, "seeds": 1}
+    assert found["budget"] == {"studies": 8, "trials": 2, "seeds": 1, "candidates": 1, "candidate_seeds": 2}
 
 
 def test_markdown_figures_are_there_and_small(tmp_path: Path) -> None:

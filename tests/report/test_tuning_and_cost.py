@@ -13,7 +13,7 @@ from PIL import Image
 from report.stored import TASK, fill
 
 from lossbench.report.drawing.cost_figures import front
-from lossbench.report.evidence import landscape
+from lossbench.report.evidence import landscape, pooled
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material, gather
 from lossbench.report.evidence.overall import Overall
@@ -39,11 +39,16 @@ def with_trials(tmp_path: Path, score, *, count: int = 24) -> Material:
         for i, (name, found) in enumerate(SPACE.items())
     }
     rows = pd.DataFrame(values).assign(
-        task=TASK, recipe="softmax+center", role="trial", seed=0, trial=range(count), status="ok", run_id="x"
+        task=TASK, recipe="softmax+center", role="trial", study=1, seed=0, trial=range(count), status="ok", run_id="x"
     )
     rows[VALIDATION] = score(unit)
     table = pd.concat([material.table[material.table["role"] != "trial"], rows], ignore_index=True)
     return Material(plan=material.plan, store=material.store, table=table, progress=material.progress)
+
+
+def afresh(material: Material) -> Material:
+    """The same with nothing computed yet: its table was changed."""
+    return Material(plan=material.plan, store=material.store, table=material.table, progress=material.progress)
 
 
 def test_the_parameter_that_decides_is_the_important_one(tmp_path: Path) -> None:
@@ -54,19 +59,36 @@ def test_the_parameter_that_decides_is_the_important_one(tmp_path: Path) -> None
     assert importance.importances(material, TASK, "softmax") == {}
 
 
-def test_a_flat_surface_is_forgiving_and_a_sharp_one_is_not(tmp_path: Path) -> None:
-    noise = 1e-4 * np.random.default_rng(1).normal(size=24)
-    flat = landscape.landscape(with_trials(tmp_path / "flat", lambda unit: 0.6 + noise), TASK, "softmax+center")
+def test_the_surface_is_highest_where_the_scores_are(tmp_path: Path) -> None:
     sharp = landscape.landscape(
         with_trials(tmp_path / "sharp", lambda unit: 0.6 - 0.5 * (unit[:, 1] - 0.5) ** 2), TASK, "softmax+center"
     )
-    assert flat is not None
     assert sharp is not None
-    assert flat.share > 0.8 > 0.3 > sharp.share
-    assert sharp.low <= sharp.share <= sharp.high
+    assert sharp.trials == 24
     lambdas = sharp.ticks[0]
     best = lambdas[np.unravel_index(sharp.mean.argmax(), sharp.mean.shape)[1]]
     assert 3e-3 < best < 3e-2, "the highest point is where the scores are highest: 0.01"
+
+
+def test_a_handful_of_trials_gives_neither_surface_nor_importances(tmp_path: Path) -> None:
+    material = with_trials(tmp_path, lambda unit: 0.6 - unit[:, 1], count=19)
+    assert landscape.landscape(material, TASK, "softmax+center") is None
+    assert importance.importances(material, TASK, "softmax+center") == {}
+
+
+def test_trials_of_all_studies_are_pooled_less_the_height_of_their_study(tmp_path: Path) -> None:
+    """A study whose deal is easy must not make its points look good."""
+    material = with_trials(tmp_path, lambda unit: 0.5 - (unit[:, 1] - 0.5) ** 2, count=60)
+    before = importance.importances(material, TASK, "softmax+center")
+    rows = material.table["role"] == "trial"
+    material.table.loc[rows, "study"] = 1 + material.table.loc[rows, "trial"].astype(int) % 3
+    flat = pooled.trials(afresh(material), TASK, "softmax+center", ["param.lambda"])[VALIDATION]
+    material.table.loc[rows, VALIDATION] += 0.3 * material.table.loc[rows, "study"]
+    again = afresh(material)
+    raised = pooled.trials(again, TASK, "softmax+center", ["param.lambda"])[VALIDATION]
+    assert np.ptp(raised - flat) == pytest.approx(0, abs=1e-12)
+    found = importance.importances(again, TASK, "softmax+center")
+    assert max(found, key=lambda name: found[name]) == max(before, key=lambda name: before[name]) == "lambda"
 
 
 def test_a_recipe_without_lambda_and_alpha_has_no_surface(tmp_path: Path) -> None:

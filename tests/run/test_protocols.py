@@ -199,3 +199,7 @@ def test_fewer_validation_classes_are_validated_on():
     data = task_data(replace(spec, deal=5))
     assert (data.num_classes, len(data.val.labels.unique())) == (20, 10)
     assert len(data.test.labels.unique()) > 200
+    other = task_data(replace(spec, deal=6))  # scripts stay apart: what differs are the classes that were chosen
+    assert not torch.equal(data.train.images[:200], other.train.images[:200])
+    assert not torch.equal(data.val.images[:100], other.val.images[:100])
+    assert torch.equal(data.test.images, other.test.images)

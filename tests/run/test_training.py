@@ -60,7 +60,7 @@ def test_lambda_zero_is_softmax_to_the_bit(optimizer):
 
 
 def test_training_learns_far_beyond_the_untrained_network():
-    record = execute(run_spec("softmax", "training.epochs=6")).record
+    record = execute(run_spec("softmax", "training.epochs=6", "training.validations=6")).record
     curve = record["curves"]["val_map_at_r"]
     assert record["status"] == "ok"
     assert curve[-1] > 0.8 > 0.4 > curve[0]
@@ -174,7 +174,7 @@ def test_validations_are_evenly_spaced_and_the_last_epoch_is_one(epochs, validat
 
 
 def test_fewer_validations_train_the_same_network_and_choose_among_fewer_epochs():
-    every = execute(run_spec("softmax+center", "training.epochs=6")).record
+    every = execute(run_spec("softmax+center", "training.epochs=6", "training.validations=6")).record
     some = execute(run_spec("softmax+center", "training.epochs=6", "training.validations=2")).record
     curves = every["curves"], some["curves"]
     assert curves[1]["epoch"] == [0, 3, 6]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from experiments import sweep, tiny_plan
+from experiments import ABLATION, sweep, tiny_plan
 from lossbench.run.execution import execute
 from lossbench.specification import claims
 from lossbench.specification.spec import Claim, SpecError
 from lossbench.store import Store
+from lossbench.sweep.registration import register, registered
 
 PAIR = ("training.epochs=1", 'recipes=["softmax", "softmax+center"]')
 
@@ -71,6 +74,17 @@ def test_claims_before_the_first_final_run_are_not_post_hoc_and_later_ones_are(t
     _, quiet = sweep(tiny_plan(*PAIR, claim(smallest_effect=0.001)), tmp_path)
     assert "post hoc, as final runs were already there: Center helps" in quiet.messages
     assert [entry["post_hoc"] for entry in Store(tmp_path).read_claims("ablation").values()] == [False, True]
+
+
+def test_a_claim_is_registered_with_the_file_that_states_it_and_the_date(tmp_path) -> None:
+    plan = tiny_plan(*PAIR, claim())
+    register(Store(tmp_path), "ablation", plan.experiment.claims, seen=False, file_digest=plan.file_digest)
+    (entry,) = Store(tmp_path).read_claims("ablation").values()
+    assert entry["file_sha256"] == hashlib.sha256(ABLATION.read_bytes()).hexdigest()
+    assert abs(date.fromisoformat(entry["date"]) - datetime.now(UTC).date()) <= timedelta(days=1)
+    register(Store(tmp_path), "ablation", plan.experiment.claims, seen=True, file_digest="another file")
+    assert registered(Store(tmp_path), "ablation", plan.experiment.claims) == Store(tmp_path).read_claims("ablation")
+    assert list(Store(tmp_path).read_claims("ablation").values()) == [entry], "the first registration stands"
 
 
 def test_a_claim_is_known_by_its_content_alone() -> None:

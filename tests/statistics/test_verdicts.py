@@ -222,6 +222,17 @@ def test_a_reversal_after_a_decision_changes_the_means_and_not_the_verdict() -> 
     )
 
 
+def test_shown_to_be_equal_stays_equal_though_a_difference_shows_later() -> None:
+    """.0005 apart: equal at seven studies; by 48 the difference is beyond doubt, and still useless."""
+    noise = np.concatenate([0.001 * PATTERNS[0], np.tile([0.0001, -0.0001], 21)])
+    scores = {"a": by_study(0.5005 + noise[:48]), "b": by_study(np.full(48, 0.5))}
+    first = {name: dict(list(values.items())[:7]) for name, values in scores.items()}
+    early, late = (compare_all(one, equivalence=0.005).pair("a", "b") for one in (first, scores))
+    assert late.effect.p < 1e-6
+    assert (early.verdict, late.verdict) == ("equivalent", "equivalent")
+    assert early.judged == late.judged
+
+
 def by_hand(table: npt.NDArray[np.float64], looks: dict[int, float]) -> npt.NDArray[np.bool_]:
     """Every pair (pairs,), different or not: p of each look over its share, the smallest of them, Shaffer, 5 %."""
     smallest = np.ones(len(table) * (len(table) - 1) // 2)
@@ -395,6 +406,20 @@ def test_leaders_are_compared_with_each_other_and_everybody_with_the_reference()
     assert set(comparison.letters.values()) <= {"", "a", "b"}
     with pytest.raises(ValueError, match="reference: unknown recipe 'softmax'"):
         compare_all(scores, family="leaders", reference="softmax")
+
+
+def test_the_pairs_in_the_lead_share_half_of_alpha_and_dropped_recipes_are_not_counted() -> None:
+    """Ends at t 4.16, p .006: three pairs, over half of alpha and the look's share, make .051; with a fourth, .10."""
+    lead = chain(0.036)
+    scores = lead | {"reference": recipe(0.1, 0.001, 3), "gone": {1: 0.5}}
+    p = 2 * stats.t.sf(0.072 * math.sqrt(3) / 0.03, 6)
+    comparison = compare_all(scores, family="leaders", reference="reference", dropped={"gone": 1})
+    assert comparison.top_group == ("a", "b", "c")
+    assert comparison.pair("a", "c").p_adjusted == pytest.approx(3 * p / 0.5 / FIRST)
+    assert comparison.pair("a", "gone").verdict == "untested"
+    assert comparison.pair("a", "reference").verdict == "better"
+    stayed = compare_all(scores | {"gone": recipe(0.46, 0.03, 4)}, family="leaders", reference="reference")
+    assert stayed.pair("a", "c").p_adjusted == pytest.approx(6 * p / 0.5 / FIRST)
 
 
 def test_without_a_reference_leaders_have_all_of_alpha() -> None:

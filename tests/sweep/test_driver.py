@@ -84,7 +84,7 @@ def test_the_status_as_json_says_what_the_lines_say(finished):
     assert found["driver"] is None
     lines = status(store.root)
     assert f"ablation: {experiment['done']} of {experiment['planned']} runs done" in lines[0]
-    assert f"{best['val_map_at_r']:.3f}  1 trials" in lines[2]
+    assert f"{best['val_map_at_r']:.3f}  1 trials" in lines[3]
     with driver.driving(store.root, "mine"):
         assert look(store.root)["driver"]["pid"] == os.getpid()
 
@@ -179,6 +179,7 @@ def test_status_says_how_far_it_is_and_what_is_best(finished):
     _, store = finished
     lines = status(store.root)
     assert lines[0].startswith("ablation: 5 of 5 runs done; last result ")
+    assert lines[1] == "  digits/closed-set: 1 of 1 studies"
     assert any("digits/closed-set  softmax  0." in line and "1 trials" in line for line in lines)
     assert lines[-1] == "no process is writing here now"
 
@@ -204,7 +205,10 @@ class StubExecutor(SerialExecutor):
             "run_id": spec.run_id,
             "status": "ok",
             "spec": {},
-            "metrics": {"val": {"sphere.map_at_r": spec.lr} | {f"figure_{n}": n / 7 for n in range(100)}},
+            "metrics": {
+                "val": {"sphere.map_at_r": spec.lr} | {f"figure_{n}": n / 7 for n in range(100)},
+                "test": {"sphere.map_at_r": spec.lr},
+            },
             "curves": {f"curve_{n}": [0.1 * n] * 16 for n in range(12)},
         }
         return super().submit(lambda: (record, {}))

@@ -19,7 +19,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from experiments import ABLATION, TINY, Quiet, sweep, tiny_plan
+from experiments import ABLATION, TINY, Quiet, StoppingExecutor, sweep, tiny_plan
 from lossbench import load_results
 from lossbench.executors import interrupt
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
@@ -58,19 +58,6 @@ class FailingExecutor(SerialExecutor):
             future: Future = Future()
             future.set_exception(WorkerDiedError("its worker died (exit code -9)"))
             return future
-        return super().submit(fn, spec)
-
-
-class StoppingExecutor(SerialExecutor):
-    """Runs `limit` calls, then behaves like Ctrl-C."""
-
-    def __init__(self, limit: int) -> None:
-        self.left = limit
-
-    def submit(self, fn, spec):
-        if not self.left:
-            raise KeyboardInterrupt
-        self.left -= 1
         return super().submit(fn, spec)
 
 
@@ -442,7 +429,8 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, monkeypatch):
 
 def test_a_dry_run_warns_of_too_few_steps(tmp_path):
     text = launch.describe(tiny_plan("training.epochs=1"), Store(tmp_path / "runs"), 2)
-    assert "warning: 16 steps hardly train a network; --set training.epochs=7 makes 100" in text
+    assert "warning: digits/closed-set: 16 steps a run hardly train a network; --set training.epochs=7" in text
+    assert "warning" not in launch.describe(tiny_plan("training.epochs=7"), Store(tmp_path / "runs"), 2)
 
 
 def test_a_dry_run_counts_what_is_stored_of_this_very_plan(finished):
@@ -467,7 +455,7 @@ def test_the_estimate_follows_images_and_stored_times(finished):
     found = estimate.survey(plan, Store(store.root)).found
     finals = [seconds for job, seconds in found if job.role in ("final", "default", "baseline")]
     more = tiny_plan(*FAST, "budget.seeds=3")
-    assert estimate.seconds_left(more, estimate.survey(more, Store(store.root))) == pytest.approx(
+    assert estimate.seconds_left(estimate.survey(more, Store(store.root))) == pytest.approx(
         10 * sum(finals) / len(finals)
     )
 

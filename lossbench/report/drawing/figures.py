@@ -122,7 +122,7 @@ def forest(
     axes.set_xlim(low, high)
     _rows(axes, [bar.name for bar in bars])
     _right_labels(axes, [formats.signed(bar.mean) for bar in bars])
-    axes.set_xlabel(f"difference in test MAP@R from {formats.shortened(reference)}, 95 % interval")
+    axes.set_xlabel(f"difference in test MAP@R from {formats.shortened(reference)}\nunadjusted 95 % intervals")
     found = ", ".join(f"{bar.name} {formats.signed(bar.mean)} {formats.interval(bar.low, bar.high)}" for bar in bars)
     return done(figure, name, f"{task}: paired effects against {reference}", f"Effects: {found}.")
 
@@ -217,7 +217,7 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
 
 
 def _right_labels(axes: Any, texts: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ def surface(
     recipe: str,
     points: Sequence[tuple[float, float, float]],
     labels: tuple[str, str],
-    chosen: int,
+    chosen: Sequence[int],
     found: Landscape | None,
 ) -> Picture:
     """Trials of a recipe over two of its parameters, both on log axes, on the surface through them if there is one."""
@@ -45,8 +45,6 @@ def surface(
     limits = {"vmin": float(shades.min()), "vmax": max(float(shades.max()), float(scores[known].max()))}
     if found:
         axes.contourf(*found.ticks, found.mean, levels=10, cmap="viridis", alpha=0.85, **limits)
-        inside = [float(found.mean.max()) - found.tolerance]
-        axes.contour(*found.ticks, found.mean, levels=inside, colors=[CARD], linewidths=1.4, linestyles="dashed")
     drawn = axes.scatter(x[known], y[known], c=scores[known], cmap="viridis", s=46, edgecolors=CARD, linewidths=1.0,
                          **limits)  # fmt: skip
     axes.plot(x[~known], y[~known], "x", color=FAINT, markersize=6)
@@ -54,13 +52,15 @@ def surface(
         (dot,) = axes.plot([across], [up], "o", markersize=8, alpha=0)
         where = f"{labels[0]} {formats.significant(across)}, {labels[1]} {formats.significant(up)}"
         tip(dot, f"{where}: {formats.score(score)}")
-    axes.plot([x[chosen]], [y[chosen]], "o", markersize=11, markerfacecolor="none", color=INK, markeredgewidth=1.4)
+    axes.plot(
+        x[list(chosen)], y[list(chosen)], "o", markersize=11, markerfacecolor="none", color=INK, markeredgewidth=1.4
+    )
     for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         set_scale("log")
         plain_log(axis)
     axes.margins(0.08, 0.12)
     axes.grid(True)
-    axes.set_xlabel(f"{labels[0]} (ring: chosen)")
+    axes.set_xlabel(f"{labels[0]} (rings: chosen)")
     axes.set_ylabel(labels[1])
     bar = figure.colorbar(drawn, ax=axes, label="validation MAP@R", pad=0.02)
     bar.outline.set_visible(False)
@@ -122,6 +122,7 @@ def critical_difference(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.set_xlabel(f"average rank (1 is highest); critical difference {formats.score(difference, 2)}")
+    tested = f"; critical difference {formats.score(difference, 2)}" if groups else ""
+    axes.set_xlabel(f"average rank (1 is highest){tested}")
     found = ", ".join(f"{key} {formats.score(ranks[key], 2)}" for key in ordered)
     return done(figure, name, "Average ranks over all data sets", f"Average ranks: {found}.")

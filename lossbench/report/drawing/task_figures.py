@@ -8,15 +8,15 @@ from functools import partial
 
 import numpy as np
 
-from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures
+from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures, variance_figures
 from lossbench.report.drawing.attempts import Attempts, LeftOut
 from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
 from lossbench.report.drawing.palette import looks
 from lossbench.report.drawing.panels import Histogram
-from lossbench.report.evidence import derived, landscape
-from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, summary, within_bounds
+from lossbench.report.evidence import derived, landscape, pooled
+from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, bounds, summary
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
-from lossbench.report.sections import costs, equal_time, tuning_tax
+from lossbench.report.sections import costs, equal_time, tuned, tuning_tax, variance
 from lossbench.report.sections.recipe_rows import by_mean
 from lossbench.statistics.effects import MeanInterval, mean_interval
 
@@ -123,7 +123,7 @@ def _validation(evidence: Evidence, task: str, name: str) -> Picture | None:
     material = evidence.material
     found = {recipe: material.curves(task, recipe, "val_map_at_r") for recipe in material.featured(task)}
     bands = {
-        recipe: within_bounds(VALIDATION, mean_interval(values))
+        recipe: mean_interval(values, bounds=bounds(VALIDATION))
         for recipe, values in found.items()
         if np.isfinite(values).any()
     }
@@ -186,21 +186,18 @@ def _surface(evidence: Evidence, task: str, name: str) -> Picture | None:
     """The first recipe with both lambda and alpha to tune: how much its two parameters matter."""
     material = evidence.material
     for recipe in material.recipes:
-        trials = material.rows(task, recipe, "trial").sort_values("trial")
         names = ("param.lambda", "param.alpha")
-        if not set(names) | {VALIDATION} <= set(trials.columns):
-            continue
-        trials = trials.dropna(subset=list(names))
-        trials = trials[(trials[list(names)] > 0).all(axis=1)]
+        trials = pooled.trials(material, task, recipe, names)
+        trials = trials[(trials[list(names)] > 0).all(axis=1)] if len(trials) else trials
         if len(trials) < 3 or trials["param.lambda"].nunique() < 2 or trials["param.alpha"].nunique() < 2:
             continue
-        if not np.isfinite(trials[VALIDATION].to_numpy(dtype=float)).any():
-            continue
         points = list(trials[[*names, VALIDATION]].astype(float).itertuples(index=False, name=None))
-        chosen = int(np.nanargmax(trials[VALIDATION].to_numpy(dtype=float)))
+        picked = tuned.chosen(material, task, recipe)
+        places = zip(trials["study"], trials["trial"], strict=True)
+        rings = [index for index, (study, trial) in enumerate(places) if picked.get(int(study)) == int(trial)]
         found = landscape.landscape(material, task, recipe)
         note = landscape.note(found) if found else "Too few trials for a surface."
-        drawn = panels.surface(name, task, recipe, points, ("lambda", "alpha"), chosen, found)
+        drawn = panels.surface(name, task, recipe, points, ("lambda", "alpha"), rings, found)
         return replace(drawn, caption=note)
     return None
 
@@ -264,6 +261,11 @@ def _histograms(evidence: Evidence, task: str, name: str) -> Picture | None:
     return panels.histograms(name, task, found) if found else None
 
 
+def _variance(evidence: Evidence, task: str, name: str) -> Picture | None:
+    found, material = variance.found(evidence, task), evidence.material
+    return variance_figures.variance(name, task, material.reference, found) if found else None
+
+
 def _sweeps(evidence: Evidence, task: str, name: str) -> Picture | None:
     return sweep_figures.picture(evidence.material, task, name, looks(evidence.material.recipes))
 
@@ -279,6 +281,7 @@ def _map(evidence: Evidence, task: str, name: str) -> Picture | None:
 FIGURES: Mapping[str, tuple[str, Draw]] = {
     "headline": ("every study", _headline),
     "forest": ("paired effects", _forest),
+    "variance": ("where the variance of effects comes from", _variance),
     "sweeps": ("parameter sweeps", _sweeps),
     "features": ("two-dimensional features", _features),
     "map": ("embedding maps", _map),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.specification import primary
 from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.effects import MeanInterval, mean_interval
 from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all
 
-EQUIVALENCE = {PRIMARY: 0.005}  # half a point of MAP@R: the region of practical equivalence, in the metric's unit
+EQUIVALENCE = {PRIMARY: primary.EQUIVALENCE}  # half the width of a figure's region of practical equivalence
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Evidence:
         """All pairs of recipes on one figure; None where nobody has it or it has no wanted direction.
 
         Failed and missing studies stay in as NaN, so that the comparison knows it is incomplete. Baselines are
-        no recipes and stay out of Holm's family, unless asked for: that family is a separate question.
+        no recipes and stay out of the family, unless asked for: that family is a separate question.
         """
         key = (task, figure.column, baselines)
         if key not in self._comparisons:
@@ -101,11 +102,27 @@ class Evidence:
             scores |= {name: self._baseline(task, name, figure) for name in self.material.baselines}
         if not any(isinstance(found, Constant) or any(v == v for v in found.values()) for found in scores.values()):
             return None
-        return compare_all(scores, higher_is_better=figure.direction > 0, equivalence=EQUIVALENCE.get(figure.column))
+        dropped = {name: last for name, last in self.material.dropped(task).items() if name in scores}
+        return compare_all(
+            scores,
+            higher_is_better=figure.direction > 0,
+            equivalence=EQUIVALENCE.get(figure.column),
+            bounds=bounds(figure.column),
+            dropped=dropped,
+            **({} if baselines else self._family),
+        )
+
+    @cached_property
+    def _family(self) -> dict[str, Any]:
+        """Which pairs of recipes are tested, as the sweep decided by when it stopped or went on."""
+        recipes = self.material.recipes
+        name = primary.family(recipes)
+        return {"family": name, "reference": primary.reference(recipes) if name == "leaders" else None}
 
     def _scores(self, task: str, recipe: str, figure: Figure) -> dict[int, float]:
-        planned = dict.fromkeys(range(1, self.material.studies(task) + 1), math.nan)
-        return planned | self.material.values(task, recipe, figure.column)
+        """Of complete studies only: the looks count those, and a study under way is none."""
+        found = self.material.values(task, recipe, figure.column)
+        return {study: found[study] for study in self.material.complete(task, recipe)}
 
     def _baseline(self, task: str, name: str, figure: Figure) -> Scores:
         found = self.material.values(task, name, figure.column)
@@ -114,14 +131,12 @@ class Evidence:
         return found
 
 
+def bounds(column: str) -> tuple[float, float] | None:
+    """The lowest and the highest value of a figure of quality, of whichever split; None: it has no such bounds."""
+    return (0.0, 1.0) if column.partition(".")[2] in BOUNDED else None
+
+
 def summary(material: Material, task: str, recipe: str, column: str, role: str | None = None) -> MeanInterval:
     """Mean over studies with its t interval; scalars in arrays of no axis."""
     values = np.array(list(material.values(task, recipe, column, role).values()), dtype=float)
-    return within_bounds(column, mean_interval(values if values.size else np.array([np.nan])))
-
-
-def within_bounds(column: str, found: MeanInterval) -> MeanInterval:
-    """The interval without what lies outside [0, 1], where a figure of quality cannot be."""
-    if column.partition(".")[2] not in BOUNDED:
-        return found
-    return replace(found, low=np.clip(found.low, 0.0, 1.0), high=np.clip(found.high, 0.0, 1.0))
+    return mean_interval(values if values.size else np.array([np.nan]), bounds=bounds(column))

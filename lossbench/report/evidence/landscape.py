@@ -1,8 +1,8 @@
-"""The surface of validation MAP@R over lambda and alpha, from the trials of a study, and how forgiving it is.
+"""The surface of validation MAP@R over lambda and alpha, from the trials of all studies, centered by study.
 
-Trials crowd where the sampler found high scores, so a share of trials says nothing of the range. A Gaussian process
-over all searched parameters (Matern 5/2, one length a parameter, noise) carries the scores to the whole area; its
-posterior says how far eight or twenty trials can be trusted. The other parameters stay at their chosen values.
+A Gaussian process over all searched parameters (Matern 5/2, one length a parameter, noise) carries the scores of the
+trials to the whole area. The other parameters stay at the values of the highest trial. It is a picture: how forgiving
+lambda and alpha are is measured on a grid (`experiments/sweeps.toml`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from lossbench.report.evidence import pooled
 from lossbench.report.evidence.material import VALIDATION, Material
-from lossbench.report.writing import formats
 from lossbench.statistics.effects import FloatArray
 
 GRID = 21  # points along each axis
-DRAWS = 500
-JITTER = 1e-8  # variance added to every point, so that rounding leaves the covariance definite
-LEAST_TRIALS = 6
+LEAST_TRIALS = 20  # of all studies together
 AXES = ("lambda", "alpha")
 
 
@@ -34,66 +32,45 @@ class Landscape:
     Attributes:
         ticks: of lambda and alpha, (2, GRID).
         mean: (GRID, GRID) posterior mean of validation MAP@R, alpha along the first axis.
-        tolerance: one standard error of the final runs' mean on validation.
-        share, low, high: of the area within `tolerance` of the surface's highest point: posterior mean, 95 % interval.
         trials: how many trials it rests on.
     """
 
     recipe: str
     ticks: FloatArray
     mean: FloatArray
-    tolerance: float
-    share: float
-    low: float
-    high: float
     trials: int
 
 
 def landscape(material: Material, task: str, recipe: str) -> Landscape | None:
     """The surface of a recipe; None where it does not search lambda and alpha, or has too few trials."""
     ranges = _ranges(material, recipe)
-    trials = material.rows(task, recipe, "trial").sort_values("trial")
     columns = [f"param.{name}" for name in ranges]
-    if not set(AXES) <= set(ranges) or not {*columns, VALIDATION} <= set(trials.columns):
-        return None
-    trials = trials.dropna(subset=[*columns, VALIDATION])
-    finals = np.array(list(material.values(task, recipe, VALIDATION).values()), dtype=float)
-    finals = finals[np.isfinite(finals)]
-    if len(trials) < LEAST_TRIALS or finals.size < 2:
+    trials = pooled.trials(material, task, recipe, columns)
+    if not set(AXES) <= set(ranges) or len(trials) < LEAST_TRIALS:
         return None
     points = np.stack([_unit(trials[f"param.{name}"].to_numpy(float), *ranges[name]) for name in ranges], axis=1)
     scores = trials[VALIDATION].to_numpy(dtype=float)
-    tolerance = float(finals.std(ddof=1) / math.sqrt(finals.size))
     places = [list(ranges).index(name) for name in AXES]
-    mean, shares = _posterior(points.tobytes(), scores.tobytes(), len(scores), tuple(places), tolerance)
     steps = np.linspace(0, 1, GRID)
     return Landscape(
         recipe=recipe,
         ticks=np.stack([_value(steps, *ranges[name]) for name in AXES]),
-        mean=mean,
-        tolerance=tolerance,
-        share=float(shares.mean()),
-        low=float(np.quantile(shares, 0.025)),
-        high=float(np.quantile(shares, 0.975)),
+        mean=_posterior(points.tobytes(), scores.tobytes(), len(scores), tuple(places)),
         trials=len(trials),
     )
 
 
 def note(found: Landscape) -> str:
-    """How forgiving the recipe is, and what the surface rests on."""
+    """What is drawn, and what the surface rests on."""
     return (
-        f"Points: trials; ring: chosen. Shade: a Gaussian process through {found.trials} trials, other parameters as "
-        f"chosen. {formats.share(found.share)} [{formats.share(found.low)}, {formats.share(found.high)}] of the "
-        f"searched area lies within one standard error of the final runs ({formats.score(found.tolerance, 4)}) of its "
-        "highest point. Exploratory."
+        f"Points: trials of all studies, each less its study's mean; rings: what each study chose. Shade: a Gaussian "
+        f"process through {found.trials} trials, other parameters as in the highest. Exploratory."
     )
 
 
 @lru_cache(maxsize=64)
-def _posterior(
-    points_bytes: bytes, scores_bytes: bytes, count: int, places: tuple[int, int], tolerance: float
-) -> tuple[FloatArray, FloatArray]:
-    """Mean over the grid (GRID, GRID) and the forgiving share of each posterior draw (DRAWS,)."""
+def _posterior(points_bytes: bytes, scores_bytes: bytes, count: int, places: tuple[int, ...]) -> FloatArray:
+    """Posterior mean over the grid (GRID, GRID)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -116,13 +93,8 @@ def _posterior(
     across, up = np.meshgrid(np.linspace(0, 1, GRID), np.linspace(0, 1, GRID))
     grid[:, places[0]], grid[:, places[1]] = across.ravel(), up.ravel()
     process.kernel_ = process.kernel_.k1  # the surface itself, without the noise of a single trial
-    mean, covariance = process.predict(grid, return_cov=True)
-    covariance += JITTER * np.eye(len(mean))
-    draws = np.random.default_rng(0).multivariate_normal(
-        mean, covariance, size=DRAWS, method="cholesky", check_valid="ignore"
-    )
-    shares = (draws >= draws.max(axis=1, keepdims=True) - tolerance / scale).mean(axis=1)
-    return (mean * scale + clipped.mean()).reshape(GRID, GRID), shares
+    mean: FloatArray = process.predict(grid) * scale + clipped.mean()
+    return mean.reshape(GRID, GRID)
 
 
 def _ranges(material: Material, recipe: str) -> dict[str, tuple[float, float, bool]]:

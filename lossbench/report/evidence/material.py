@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lossbench.specification import primary
+from lossbench.specification.primary import PRIMARY as PRIMARY
+from lossbench.specification.primary import VALIDATION as VALIDATION
 from lossbench.store import Store
-
-PRIMARY = "test.sphere.map_at_r"
-VALIDATION = "val.sphere.map_at_r"
-REFERENCE = "softmax"
 
 MOST_DRAWN, FEATURED = 12, 8  # recipes that figures show one by one: all up to the first number, else the second
 
@@ -83,11 +82,49 @@ class Material:
     @property
     def reference(self) -> str:
         """The recipe that effects are shown against: `softmax` where it takes part, else the first."""
-        return REFERENCE if REFERENCE in self.recipes else self.recipes[0]
+        return primary.reference(self.recipes)
+
+    @property
+    def unit(self) -> str:
+        """What effects are paired over: a `study`; of embeddings from elsewhere, which nobody tuned here, a `seed`."""
+        return "seed" if self.experiment["budget"]["trials"] == 0 else "study"
+
+    @property
+    def tuned(self) -> bool:
+        """Whether anything was searched."""
+        return self.experiment["budget"]["trials"] > 1 and any(entry["searched"] for entry in self.plan["recipes"])
 
     def studies(self, task: str) -> int:
         """Planned studies of a task."""
         return int(self.plan["studies"][task])
+
+    def dealt(self, task: str) -> bool:
+        """Whether every study deals training and validation anew, as its runs say (before there are any, the task)."""
+        for recipe in self.recipes:
+            for run in self.rows(task, recipe)["run_id"][:1]:
+                if "spec" in self.record(str(run)):
+                    return bool(self.record(str(run))["spec"].get("deal") is not None)
+        settings = self.experiment["tasks"][self.tasks.index(task)]
+        return bool(settings.get("splits", "dealt") == "dealt" and settings["protocol"] != "verification")
+
+    def dropped(self, task: str) -> Mapping[str, int]:
+        """Recipes that left the race on a task, with the last study that each took part in."""
+        found: Mapping[str, int] = self.plan.get("dropped", {}).get(task, {})
+        return found
+
+    @cached_property
+    def _planned(self) -> Mapping[tuple[str, str, str, int], int]:
+        """(task, recipe, role, study) to how many runs are planned."""
+        rows = self.plan["rows"]
+        return Counter(
+            (f"{row['dataset']}/{row['protocol']}", row["recipe"], row["role"], int(row["study"])) for row in rows
+        )
+
+    def complete(self, task: str, recipe: str, role: str | None = None) -> tuple[int, ...]:
+        """Studies of which every planned run is there, whether it failed or not."""
+        role = role or self._final_role(recipe)
+        there = Counter(int(study) for study in self.rows(task, recipe, role)["study"])
+        return tuple(study for study in sorted(there) if there[study] == self._planned[task, recipe, role, study])
 
     @cached_property
     def probe(self) -> Mapping[str, Any] | None:
@@ -113,36 +150,26 @@ class Material:
 
     def rows(self, task: str, recipe: str, role: str | None = None) -> pd.DataFrame:
         """Finished rows of one recipe or baseline; the role is `final`, or `baseline` for a baseline."""
-        return self._groups.get((task, recipe, self._role(recipe, role)), self._no_rows)
+        role = role or self._final_role(recipe)
+        return self._groups.get((task, recipe, role), self._no_rows)
 
     def values(self, task: str, recipe: str, column: str, role: str | None = None) -> dict[int, float]:
-        """Study to figure: its mean over the study's runs that measure it.
+        """Study to the mean of a figure over the study's runs that measure it.
 
-        NaN where none does, or where a run of the study failed or is missing.
+        A figure that only the first run of a study measures is that run's. NaN where none has it, and where a run of
+        the study failed or is missing.
         """
-        role = self._role(recipe, role)
-        rows, planned = self.rows(task, recipe, role), self._planned.get((task, recipe, role), Counter())
-        found: dict[int, list[float]] = {}
+        rows = self.rows(task, recipe, role)
         figures = rows[column] if column in rows else [math.nan] * len(rows)
-        for study, value, status in zip(rows["study"], figures, rows["status"], strict=True):
-            if status != "failed":
-                found.setdefault(int(study), []).append(float(value))
-        return {
-            study: _mean(found[study]) if len(found.get(study, [])) == planned[study] else math.nan
-            for study in sorted({int(study) for study in rows["study"]})
-        }
+        found: dict[int, list[float]] = {}
+        broken = {int(study) for study in rows.loc[rows["status"] == "failed", "study"]}
+        for study, figure in zip(rows["study"], figures, strict=True):
+            found.setdefault(int(study), []).append(float(figure))
+        whole = set(self.complete(task, recipe, role)) - broken
+        return {study: _mean(own) if study in whole else math.nan for study, own in sorted(found.items())}
 
-    @cached_property
-    def _planned(self) -> dict[tuple[str, str, str], Counter[int]]:
-        """(task, recipe, role) to how many runs are planned by study."""
-        found: dict[tuple[str, str, str], Counter[int]] = {}
-        for row in self.plan["rows"]:
-            key = f"{row['dataset']}/{row['protocol']}", row["recipe"], row["role"]
-            found.setdefault(key, Counter())[row["study"]] += 1
-        return found
-
-    def _role(self, recipe: str, role: str | None) -> str:
-        return role or ("baseline" if recipe in self.baselines else "final")
+    def _final_role(self, recipe: str) -> str:
+        return "baseline" if recipe in self.baselines else "final"
 
     def has(self, task: str, column: str) -> bool:
         """Whether any run of a task has that figure."""
@@ -175,21 +202,34 @@ class Material:
         return self.store.read(run_id) or {}
 
     def curves(self, task: str, recipe: str, curve: str) -> np.ndarray:
-        """A curve of every final run, (runs, epochs + 1), NaN where a run ended earlier or has no value."""
+        """A curve of every study, (studies, epochs + 1), NaN where its runs ended earlier or have no value there.
+
+        It is the mean over the final runs of the study.
+        """
         rows = self.rows(task, recipe)
         found = [
-            [float("nan") if value is None else value for value in self.record(run).get("curves", {}).get(curve, [])]
+            [math.nan if value is None else value for value in self.record(run).get("curves", {}).get(curve, [])]
             for run in rows["run_id"]
         ]
         length = max((len(values) for values in found), default=0)
-        return np.array([values + [np.nan] * (length - len(values)) for values in found]).reshape(len(found), length)
+        padded = np.full((len(found), length), math.nan)
+        for row, values in zip(padded, found, strict=True):
+            row[: len(values)] = values
+        studies = rows["study"].to_numpy()
+        means = [padded[studies == study].mean(axis=0) for study in np.unique(studies)]
+        return np.array(means).reshape(len(means), length)
+
+    def whole(self, task: str, recipe: str) -> pd.DataFrame:
+        """The final runs that measured everything and kept what figures draw: the first of each study."""
+        rows = self.rows(task, recipe)
+        return rows[rows["seed"] == rows.groupby("study")["seed"].transform("min")]
 
     def representative(self, task: str, recipe: str) -> str | None:
-        """Of the final runs that keep their embeddings that with the median score: what maps and histograms show."""
-        rows = self.rows(task, recipe)
+        """Of those runs the one with the median score (the lower of two): what maps and histograms show."""
+        rows = self.whole(task, recipe)
         if PRIMARY not in rows:
             return None
-        rows = rows[rows["seed"] == 1].dropna(subset=[PRIMARY]).sort_values([PRIMARY, "study"])
+        rows = rows.dropna(subset=[PRIMARY]).sort_values([PRIMARY, "study", "seed"])
         return str(rows["run_id"].iloc[(len(rows) - 1) // 2]) if len(rows) else None
 
     def arrays(self, run_id: str) -> dict[str, np.ndarray]:

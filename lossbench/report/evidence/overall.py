@@ -27,6 +27,7 @@ from lossbench.statistics.aggregates import (
 from lossbench.statistics.effects import FloatArray
 
 THRESHOLDS = 101
+ENOUGH_TASKS = 10  # data sets from which rank tests have some power
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Overall:
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Sets of recipes whose average ranks were not shown to differ, at the level of the critical difference."""
+        """Sets of recipes whose average ranks were not shown to differ; none below ten data sets."""
+        if len(self.material.tasks) < ENOUGH_TASKS:
+            return ()
         found = rank_groups(list(self.ranks.values()), self.critical_difference)
         return tuple(tuple(self.recipes[index] for index in group) for group in found)
 
@@ -100,7 +103,7 @@ class Overall:
         return thresholds, {recipe: performance_profile(found, thresholds) for recipe, found in scores.items()}
 
     def scores(self, recipe: str) -> FloatArray:
-        """Test MAP@R (tasks, studies), NaN where a run is missing."""
+        """Test MAP@R (tasks, studies), NaN where one is missing."""
         studies = range(1, max(map(self.material.studies, self.material.tasks)) + 1)
         found = [self.material.values(task, recipe, PRIMARY) for task in self.material.tasks]
         return np.array([[values.get(study, np.nan) for study in studies] for values in found], dtype=float)
@@ -112,7 +115,7 @@ def table(overall: Overall) -> Table:
     columns = [
         Column("recipe", numeric=False),
         Column("average rank", "1 is highest"),
-        Column("not told apart", "within the critical difference", numeric=False),
+        *([Column("not told apart", "within the critical difference", numeric=False)] if overall.groups else []),
         Column("inter-quartile mean", "MAP@R of all runs"),
         Column("95 % interval", "stratified bootstrap"),
         Column(f"above {material.reference}", "chance, run against run"),
@@ -127,7 +130,7 @@ def table(overall: Overall) -> Table:
                 (
                     Cell(recipe),
                     Cell(formats.score(overall.ranks[recipe], 2), overall.ranks[recipe], "strong"),
-                    Cell("".join(letters) or "alone"),
+                    *([Cell("".join(letters) or "alone")] if overall.groups else []),
                     Cell(formats.score(mean.estimate), mean.estimate),
                     Cell(formats.interval(mean.low, mean.high), mean.low),
                     Cell(
@@ -143,13 +146,15 @@ def table(overall: Overall) -> Table:
 def note(overall: Overall) -> str:
     """What the figures mean and how far they carry."""
     tasks, found = len(overall.material.tasks), overall.friedman
-    text = (
-        f"Exploratory. Ranks of mean test MAP@R over {tasks} data sets; ranks closer than the critical difference of "
-        f"{formats.score(overall.critical_difference, 2)} (Nemenyi, 5 %) were not told apart"
-    )
-    text += f"; Friedman {formats.p_text(found.p)}. " if found and found.p == found.p else ". "
-    if tasks < 10:
-        text += f"With {tasks} data sets rank tests have little power: a description rather than a test. "
+    text = f"Exploratory. Ranks of mean test MAP@R over {tasks} data sets"
+    if tasks < ENOUGH_TASKS:
+        text += f"; {tasks} are too few to test ranks ({ENOUGH_TASKS} would do): a description. "
+    else:
+        text += (
+            f"; ranks closer than the critical difference of {formats.score(overall.critical_difference, 2)} (Nemenyi, "
+            "5 %) were not told apart"
+        )
+        text += f"; Friedman {formats.p_text(found.p)}. " if found and found.p == found.p else ". "
     return text + (
         "Inter-quartile mean and chance of improvement as in Agarwal et al. 2021; intervals resample studies within "
         "data sets and speak of these data sets, not of others."

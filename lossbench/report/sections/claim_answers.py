@@ -3,7 +3,7 @@
 A claim about a difference (or about a distance from a number) is tested against its own smallest effect by a paired t
 test over studies, or over rounds of the cost probe. Holm corrects over the experiment's tests of scores, and over those
 of times apart: how busy a machine was must not tip a verdict on scores, which repeat bit by bit. `equal` is tested by
-two one-sided tests. What is claimed of the share of an area is judged by that share's posterior interval.
+two one-sided tests. Claims that speak of trained networks wait for the convergence check.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ import numpy as np
 
 from lossbench.report.evidence import derived
 from lossbench.report.evidence.comparisons import DISTANCES, QUALITY, SPACES, Evidence
-from lossbench.report.evidence.landscape import landscape
 from lossbench.report.evidence.material import Material
+from lossbench.report.sections import convergence
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
-from lossbench.specification.claims import FORGIVING_AREA, TIMED, digest
+from lossbench.specification.claims import STEPS_TO_SCORE, TIMED, digest
 from lossbench.specification.spec import UNSEEDED
+from lossbench.statistics.convergence import ConvergenceAnswer
 from lossbench.statistics.effects import Effect, paired_effect
+from lossbench.statistics.looks import LEAST_RANKED, looks_until
 from lossbench.statistics.multiplicity import holm
 
 Verdict = Literal["supported", "refuted", "undecided", "unanswerable"]
 ALPHA = 0.05
+STATED = "stated before the runs of this folder"
+# What is said of these is said of networks that have been trained to the end.
+TRAINED = frozenset({"train.head_accuracy", "test.head_accuracy", STEPS_TO_SCORE})
 # How far the first side must be from the second: sign of the wanted difference, and of the smallest effect in it.
 _WANTED = {"higher": (1, 1), "lower": (-1, -1), "not lower": (1, -1), "not higher": (-1, 1)}
 _LABELS = {figure.column: figure.label for figure in QUALITY} | {
@@ -36,8 +41,7 @@ _LABELS = {figure.column: figure.label for figure in QUALITY} | {
     for name, label, _ in DISTANCES
 } | {
     "train.head_accuracy": "head accuracy on train",
-    "curve.epochs_to_95": "epochs to 95 % of the final validation score",
-    FORGIVING_AREA: "share of the area within one standard error of the highest",
+    STEPS_TO_SCORE: "steps to the fixed validation score",
     "probe.step_relative": "step time in units of the backbone's own",
     "probe.step_s": "step time, s",
     "probe.loss_s": "step time beyond the backbone's own, s",
@@ -119,7 +123,8 @@ def answers(evidence: Evidence) -> tuple[Answer, ...]:
     claims = [dict(claim) for claim in material.experiment.get("claims", ())]
     if not claims:
         return ()
-    checks = _holm_corrected([check for claim in claims for check in _checks(material, claim)])
+    standings = {task: check.answer for task in material.tasks if (check := convergence.checked(evidence, task))}
+    checks = _holm_corrected([check for claim in claims for check in _checks(material, claim, standings)])
     known = material.store.read_claims(material.name)
     found = []
     for text in dict.fromkeys(claim["text"] for claim in claims):
@@ -156,9 +161,9 @@ def table(found: Iterable[Answer]) -> Table:
     rows = [_row(answer, check) for answer in found for check in answer.checks]
     notes = (
         "Supported: the difference was shown to be on the claimed side of the smallest effect that matters. Refuted: "
-        "shown to be on the other side. Each test is a paired t test against that effect over studies, over rounds for "
-        "the cost probe; the share of an area is judged by its 95 % posterior interval. Post hoc: stated or changed "
-        "after a final run was stored.",
+        "shown to be on the other side. Each test is a paired t test against that effect over studies, at the looks of "
+        "the ranking, or over rounds of the cost probe. Post hoc: stated or changed after a final run of this folder "
+        "was stored.",
     )
     return make_table("claims", "Claims stated with the experiment", columns, rows, notes=notes)
 
@@ -188,11 +193,11 @@ def summary(found: Iterable[Answer]) -> str:
     return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in order if verdict in verdicts)
 
 
-def _checks(material: Material, claim: Mapping[str, Any]) -> list[Check]:
+def _checks(material: Material, claim: Mapping[str, Any], standings: Mapping[str, ConvergenceAnswer]) -> list[Check]:
     tasks = [task for task in material.tasks if _about(claim.get("task"), task)]
     if not tasks:
         return [_unanswerable("", claim, f"no task of this experiment is {claim['task']}")]
-    return [_check(material, task, claim) for task in tasks]
+    return [_check(material, task, claim, standings) for task in tasks]
 
 
 def _about(wanted: str | None, task: str) -> bool:
@@ -201,13 +206,16 @@ def _about(wanted: str | None, task: str) -> bool:
     return wanted is None or wanted in (task, dataset, short, f"{dataset}/{short}")
 
 
-def _check(material: Material, task: str, claim: Mapping[str, Any]) -> Check:
+def _check(
+    material: Material, task: str, claim: Mapping[str, Any], standings: Mapping[str, ConvergenceAnswer]
+) -> Check:
     first, second = claim["comparison"]
     for side in claim["comparison"]:
         if isinstance(side, str) and side not in (*material.recipes, *material.baselines):
             return _unanswerable(task, claim, f"{side} is no recipe of this experiment")
-    if claim["metric"] == FORGIVING_AREA:
-        return _area_check(material, task, claim)
+    if claim["metric"] in TRAINED and (standing := standings.get(task, "holds")) != "holds":
+        why = "moves the comparison" if standing == "moves" else "cannot be told to leave the comparison as it is"
+        return _unanswerable(task, claim, f"it speaks of trained networks, and training twice as long {why}")
     one = derived.values(material, task, first, claim["metric"])
     if isinstance(second, str):
         other = derived.values(material, task, second, claim["metric"])
@@ -215,26 +223,84 @@ def _check(material: Material, task: str, claim: Mapping[str, Any]) -> Check:
             other = dict.fromkeys(one, next(iter(other.values())))
     else:
         other = dict.fromkeys(one, float(second))
-    seeds = sorted(set(one) & set(other))
-    if len(seeds) < 2:
-        missing = "fewer than two common studies" if one or other else "there is no such figure here"
-        return _unanswerable(task, claim, missing)
-    scores = [one[seed] for seed in seeds], [other[seed] for seed in seeds]
+    studies = sorted(set(one) & set(other))
+    if len(studies) < LEAST_RANKED:
+        missing = f"fewer than {LEAST_RANKED} common {_units(material, claim)}"
+        return _unanswerable(task, claim, missing if one or other else "there is no such figure here")
+    scores = [one[study] for study in studies], [other[study] for study in studies]
     effect = paired_effect(*scores)
-    verdict, p = _tested(scores, effect, claim)
+    verdict, p = _over_looks(scores, claim)
+    reason = _censored(material, task, claim)
+    if reason and _leans_on_censored(material, task, claim, verdict, effect):
+        p = 1.0  # the steps that are not known would tip it
     return Check(
         task=task,
         claim=claim,
         verdict=verdict,
-        first=math.fsum(scores[0]) / len(seeds),
-        second=math.fsum(scores[1]) / len(seeds),
+        first=math.fsum(scores[0]) / len(studies),
+        second=math.fsum(scores[1]) / len(studies),
         mean=effect.mean,
         low=effect.low,
         high=effect.high,
         n=effect.n,
         p=p,
         p_holm=math.nan,
+        reason=reason,
     )
+
+
+def _units(material: Material, claim: Mapping[str, Any]) -> str:
+    if claim["metric"] in TIMED:
+        return "rounds"
+    return "studies" if material.unit == "study" else "seeds"
+
+
+def _never(material: Material, task: str, claim: Mapping[str, Any]) -> list[int]:
+    """In how many studies each side never reached the fixed score."""
+    if claim["metric"] != STEPS_TO_SCORE:
+        return [0, 0]
+    return [
+        len(derived.steps_to_score(material, task, side).censored) if isinstance(side, str) else 0
+        for side in claim["comparison"]
+    ]
+
+
+def _censored(material: Material, task: str, claim: Mapping[str, Any]) -> str:
+    """`softmax never reached the score in 2 studies: counted as the last step, it may be more`; empty where all did."""
+    parts = [
+        f"{side} never reached the score in {count} {'study' if count == 1 else 'studies'}"
+        for side, count in zip(claim["comparison"], _never(material, task, claim), strict=True)
+        if count
+    ]
+    return f"{' and '.join(parts)}: counted as the last step, it may be more" if parts else ""
+
+
+def _leans_on_censored(
+    material: Material, task: str, claim: Mapping[str, Any], verdict: Verdict, effect: Effect
+) -> bool:
+    """Whether more steps of a side that never got there could turn the verdict round."""
+    first, second = _never(material, task, claim)
+    if claim["direction"] == "equal":
+        return verdict == "supported" or bool(first if effect.mean < 0 else second)
+    sign, _ = _WANTED[claim["direction"]]
+    high = (sign > 0) == (verdict == "supported")  # the verdict says that the first side is the higher one
+    return bool(second if high else first)
+
+
+def _over_looks(scores: tuple[list[float], list[float]], claim: Mapping[str, Any]) -> tuple[Verdict, float]:
+    """The verdict of the look that shows most, and its p over the look's share: valid over all looks together.
+
+    The cost probe is measured once, and tested once.
+    """
+    if claim["metric"] in TIMED:
+        return _tested(scores, paired_effect(*scores), claim)
+    found: list[tuple[float, Verdict]] = []
+    for look in looks_until(len(scores[0])):
+        first = scores[0][: look.studies], scores[1][: look.studies]
+        verdict, p = _tested(first, paired_effect(*first), claim)
+        found.append((p / look.share, verdict))
+    p, verdict = min(found, key=lambda one: one[0], default=(1.0, "undecided"))
+    return verdict, min(p, 1.0)
 
 
 def _tested(scores: tuple[list[float], list[float]], effect: Effect, claim: Mapping[str, Any]) -> tuple[Verdict, float]:
@@ -253,32 +319,6 @@ def _equality(scores: tuple[list[float], list[float]], effect: Effect, size: flo
     if abs(effect.mean) >= size:
         return "refuted", above.p if effect.mean < 0 else below.p
     return "supported", max(above.p, below.p) / 2
-
-
-def _area_check(material: Material, task: str, claim: Mapping[str, Any]) -> Check:
-    first, second = claim["comparison"]
-    found = landscape(material, task, first)
-    if found is None or isinstance(second, str):
-        return _unanswerable(task, claim, "lambda and alpha were not searched in enough trials")
-    sign, side = _WANTED.get(claim["direction"], (1, 1))
-    bound = float(second) + side * float(claim["smallest_effect"])
-    verdict: Verdict = "undecided"
-    if found.low > bound or found.high < bound:
-        verdict = "supported" if (found.low > bound) == (sign > 0) else "refuted"
-    return Check(
-        task=task,
-        claim=claim,
-        verdict=verdict,
-        first=found.share,
-        second=float(second),
-        mean=found.share - float(second),
-        low=found.low - float(second),
-        high=found.high - float(second),
-        n=found.trials,
-        p=math.nan,
-        p_holm=math.nan,
-        reason=f"From a surface through {found.trials} trials, its interval is the posterior's",
-    )
 
 
 def _holm_corrected(checks: list[Check]) -> list[Check]:
@@ -327,6 +367,6 @@ def _row(answer: Answer, check: Check) -> Row:
             Cell(formats.p_value(check.p_holm), check.p_holm),
             Cell(str(check.n) if check.n else formats.NONE, float(check.n)),
             Cell(check.verdict, mark=mark),
-            Cell("post hoc" if answer.post_hoc else "registered before the final runs"),
+            Cell("post hoc" if answer.post_hoc else STATED),
         )
     )

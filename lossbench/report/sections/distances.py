@@ -10,7 +10,7 @@ from lossbench.report.writing.cells import Table
 def table(evidence: Evidence, task: str, space: str) -> Table:
     """Distance statistics of one space."""
     where = "on the unit sphere" if space == "sphere" else "in the raw space"
-    note = "Means over seeds with tie-group letters where a direction is wanted and a dozen are enough; exploratory. "
+    note = "Means over studies with tie-group letters where a direction is wanted and a dozen are enough; exploratory. "
     note += (
         "Raw distances shrink when a loss merely scales the embeddings: compare ratios only."
         if space == "euclidean"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 
 from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.sections.findings import verdict_cell
+from lossbench.report.sections.findings import holds, verdict_cell
+from lossbench.report.sections.verdict import range_text
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
+OPEN = ("indistinguishable", "undecided")  # verdicts that more studies may still change
+
 
 def table(evidence: Evidence, task: str) -> Table:
     """Every pair of recipes on test MAP@R."""
-    comparison = evidence.primary[task]
+    comparison, unit = evidence.primary[task], evidence.material.unit
+    units = {"study": "studies", "seed": "seeds"}[unit]
     columns = [
         Column("a", numeric=False),
         Column("b", numeric=False),
@@ -24,15 +28,19 @@ def table(evidence: Evidence, task: str) -> Table:
         Column("p", "adjusted"),
         Column("p", "joint sign flip"),
         Column("verdict on a", numeric=False),
-        Column("studies", "paired"),
-        Column("detectable", "power 0.8"),
-        Column("needed", "studies"),
+        Column("studies" if unit == "study" else "seeds", "paired"),
+        Column("found", "with 80 % power"),
+        Column("to differ", f"{units} needed"),
+        Column("to be equal", f"{units} needed"),
         Column("note", numeric=False),
     ]
     pairs = _best_first(comparison) if comparison else []
     notes = (
-        "Detectable: the smallest difference that this many studies find with power 0.8 at the strictest level. "
-        "Needed: studies for an effect of the observed size, which is optimistic where it was picked for its size.",
+        f"Found: the difference that as many {units} find with 80 % power at the strictest level. Needed, as a range "
+        "of looks: for a difference of the observed size, which is optimistic where it was picked for its size; and to "
+        "show that two equal recipes are equivalent. The joint sign flip, from six on, is over all pairs and decides "
+        "nothing.",
+        holds(evidence.material, task),
     )
     return make_table(
         "effects",
@@ -47,7 +55,7 @@ def table(evidence: Evidence, task: str) -> Table:
 def _row(pair: PairVerdict) -> Row:
     effect = pair.effect
     verdict, mark = verdict_cell(pair)
-    needed = pair.studies_for_difference
+    needed, equal = pair.studies_for_difference, pair.studies_for_equivalence
     return Row(
         (
             Cell(pair.a),
@@ -60,19 +68,18 @@ def _row(pair: PairVerdict) -> Row:
             Cell(verdict, mark=mark),
             Cell(str(effect.n), float(effect.n)),
             Cell(formats.score(pair.smallest_found), pair.smallest_found),
-            Cell(_needed(needed), float(needed.most or math.inf) if needed else math.nan),
+            _needed_cell(needed if pair.verdict in OPEN else None),
+            _needed_cell(equal if pair.verdict in OPEN else None),
             Cell(pair.note),
         )
     )
 
 
-def _needed(needed: StudiesNeeded | None) -> str:
-    """`12 to 24`: the looks between which an answer is to be expected."""
+def _needed_cell(needed: StudiesNeeded | None) -> Cell:
+    """The looks between which an answer is to be expected; it sorts by the later one."""
     if needed is None or needed.least is None:
-        return formats.NONE
-    if needed.least == needed.most:
-        return formats.count(needed.least)
-    return f"{formats.count(needed.least)} to {formats.count(needed.most) if needed.most else 'more'}"
+        return Cell(formats.NONE, math.nan)
+    return Cell(range_text(needed), float(needed.most or math.inf))
 
 
 def _best_first(comparison: Comparison) -> list[PairVerdict]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossbench.report.evidence.comparisons import Evidence, within_bounds
+from lossbench.report.evidence.comparisons import Evidence, bounds
 from lossbench.report.evidence.material import VALIDATION, Material
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
@@ -18,9 +18,9 @@ POINTS = 60
 
 
 def reached(material: Material, task: str, recipe: str, seconds: np.ndarray) -> np.ndarray:
-    """Highest validation MAP@R of each final run within each of the given training times, (seeds, times).
+    """Highest validation MAP@R of each study within each of the given training times, (studies, times).
 
-    Epoch 0, the untrained network, is there at time 0; NaN for a run without curves.
+    Epoch 0, the untrained network, is there at time 0; NaN for a study without curves.
     """
     scores, times = material.curves(task, recipe, "val_map_at_r"), material.curves(task, recipe, "wall_s")
     if not scores.size or scores.shape != times.shape:
@@ -56,7 +56,7 @@ def progress(material: Material, task: str) -> dict[str, tuple[np.ndarray, MeanI
         if not (np.isfinite(total) and total > 0):
             continue
         seconds = np.linspace(0, total, POINTS)
-        found[recipe] = (seconds, within_bounds(VALIDATION, mean_interval(reached(material, task, recipe, seconds))))
+        found[recipe] = (seconds, mean_interval(reached(material, task, recipe, seconds), bounds=bounds(VALIDATION)))
     return found
 
 
@@ -77,7 +77,7 @@ def table(evidence: Evidence, task: str) -> Table:
         if not np.isfinite(total) or not np.isfinite(limit):
             continue
         end, early = (
-            within_bounds(VALIDATION, mean_interval(reached(material, task, recipe, np.array([time]))))
+            mean_interval(reached(material, task, recipe, np.array([time])), bounds=bounds(VALIDATION))
             for time in (np.inf, limit)
         )
         seconds = seconds_to(material, task, recipe, target)

@@ -7,13 +7,24 @@ from dataclasses import dataclass
 
 from lossbench.report.evidence.comparisons import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
 from lossbench.report.evidence.material import Material
+from lossbench.report.sections import variance
 from lossbench.report.sections.verdict import detectable_text, effect_text, listed
 from lossbench.report.writing import formats
 from lossbench.statistics.effects import Effect
+from lossbench.statistics.looks import LEAST_RANKED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
-TUNED = "at this tuned setting and class split"
-GIVEN = "at these settings, which were not tuned, and this class split"
+TUNED = "at this tuned setting"
+GIVEN = "at these settings, which were not tuned"
+TESTED = {
+    "closed-set": "on these test images of the classes that were trained",
+    "open-set": "on these test classes, which no training saw",
+    "verification": "on these test pairs of people whom no training saw",
+}
+INTERVALS = (
+    "Intervals beside a verdict are at the pair's own level, so that they agree with it; those in tables are the "
+    "unadjusted 95 % ones."
+)
 FEW = 4  # recipes that are each worth a sentence
 MANY = 12  # recipes of which sentences give names only; their effects stand in the ranking
 _WORDS = {
@@ -22,6 +33,7 @@ _WORDS = {
     "equivalent": "is equivalent to",
     "indistinguishable": "could not be told from",
     "undecided": "cannot be compared yet with",
+    "untested": "was not tested against",
 }
 
 
@@ -35,15 +47,27 @@ class Finding:
     confirmatory: bool
 
 
-def scope(material: Material) -> str:
-    """Where every statement holds."""
-    tuned = material.experiment["budget"]["trials"] > 1 and any(entry["searched"] for entry in material.plan["recipes"])
-    return TUNED if tuned else GIVEN
+def scope(material: Material, task: str | None = None) -> str:
+    """Where every statement about a task holds; without one, what holds of all tasks."""
+    if material.unit == "seed":
+        return "for these embeddings, on these samples"
+    tested = {_tested(each) for each in material.tasks} if task is None else {_tested(task)}
+    setting = TUNED if material.tuned else GIVEN
+    return f"{setting}, {tested.pop()}" if len(tested) == 1 else f"{setting}, on the test data of each task"
+
+
+def holds(material: Material, task: str) -> str:
+    """The same as a sentence, for what it limits."""
+    return f"Holds {scope(material, task)}."
+
+
+def _tested(task: str) -> str:
+    return TESTED.get(task.split("/")[1], "on these test data")
 
 
 def findings(evidence: Evidence, task: str) -> list[Finding]:
     """Everything said of a task beside its answer."""
-    makers = (_against_reference, _baselines, _centers, _other_space)
+    makers = (_against_reference, _other_classes, _baselines, _centers, _other_space)
     return [finding for make in makers for finding in make(evidence, task)]
 
 
@@ -81,6 +105,25 @@ def _against_reference(evidence: Evidence, task: str) -> Iterator[Finding]:
         )
 
 
+def _other_classes(evidence: Evidence, task: str) -> Iterator[Finding]:
+    """The second question, with its own interval, where that is wider."""
+    found = variance.class_interval(evidence, task)
+    if found is None:
+        return
+    pair, low, high = found
+    effect = pair.effect
+    closed = task.split("/")[1] == "closed-set"
+    yield Finding(
+        about=task,
+        question=f"Would it hold on other test {'images' if closed else 'classes'}?",
+        text=f"{pair.a} against {pair.b}: {formats.signed(effect.mean)}. Another study on this test set: "
+        f"{formats.interval(effect.low, effect.high)}. With other test {'images' if closed else 'classes'} of the same "
+        f"kind too: {formats.interval(low, high)}, which is wider (95 % intervals, unadjusted; jackknife over "
+        f"{'groups of images' if closed else 'classes'}).",
+        confirmatory=False,
+    )
+
+
 def _named(pairs: list[PairVerdict], *, among: int) -> str:
     """The first recipes of pairs, with their effects; of many the ranking has those."""
     return listed([pair.a if among > MANY else f"{pair.a} ({effect_text(pair)})" for pair in pairs])
@@ -108,7 +151,7 @@ def _baselines(evidence: Evidence, task: str) -> Iterator[Finding]:
         elif short:
             text = " ".join(f"{words(pair)} ({effect_text(pair)}).".replace(" .", ".") for pair in short)
         elif len(pairs) < len(evidence.material.recipes):
-            text = f"{listed([pair.a for pair in pairs])}: better than the baseline {baseline}."
+            text = f"Every recipe with a score is better than the baseline {baseline}."
         yield Finding(about=task, question=f"Is training worth it against {baseline}?", text=text, confirmatory=False)
 
 
@@ -168,10 +211,10 @@ def _other_space(evidence: Evidence, task: str) -> Iterator[Finding]:
 
 def verdict_word(effect: Effect, p: float, alpha: float) -> str:
     """What a single paired test says of the first side: `higher`, `lower`, `identical`, or that nothing was shown."""
-    if effect.n < 2:
-        return "undecided"
     if effect.identical:
         return "identical"
+    if effect.n < LEAST_RANKED:
+        return "undecided"
     if p < alpha:
         return "higher" if effect.mean > 0 else "lower"
     return "no difference shown"

@@ -1,4 +1,4 @@
-"""How much each hyper-parameter mattered for reaching the top of a study: Optuna's PED-ANOVA on the stored trials."""
+"""How much each hyper-parameter mattered for reaching the top of a search: Optuna's PED-ANOVA on stored trials."""
 
 from __future__ import annotations
 
@@ -6,30 +6,28 @@ import math
 import warnings
 from typing import Any
 
+from lossbench.report.evidence import pooled
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 
-LEAST_TRIALS = 6
+LEAST_TRIALS = 20  # of all studies together
 TOP = 0.25  # the share of trials whose reaching is explained
 
 
 def importances(material: Material, task: str, recipe: str) -> dict[str, float]:
-    """Searched parameter to its importance, summing to one; empty below six finished trials.
+    """Searched parameter to its importance, summing to one; empty below twenty trials.
 
     The evaluator asks which parameters separate the top quarter of trials from all of the searched space (Watanabe et
-    al. 2023, arXiv:2304.10255). With few trials these are rough.
+    al. 2023, arXiv:2304.10255). Trials of all studies are pooled, each less its study's mean: deals differ in height.
     """
     searched: dict[str, Any] = next(
         (entry["searched"] for entry in material.plan["recipes"] if entry["name"] == recipe), {}
     )
-    trials = material.rows(task, recipe, "trial")
     columns = [f"param.{name}" for name in searched]
-    if not searched or not {*columns, VALIDATION} <= set(trials.columns):
-        return {}
-    trials = trials.dropna(subset=[*columns, VALIDATION]).sort_values("trial")
-    if len(trials) < LEAST_TRIALS:
+    trials = pooled.trials(material, task, recipe, columns)
+    if not searched or len(trials) < LEAST_TRIALS:
         return {}
     if len(searched) == 1:
         return dict.fromkeys(searched, 1.0)
@@ -54,9 +52,9 @@ def table(evidence: Evidence, task: str) -> Table:
         if shares
     ]
     notes = (
-        f"Which parameters separated the top {formats.share(TOP)} of a study's trials from the searched space "
-        "(PED-ANOVA, from Optuna); shares of one recipe sum to 100 %. A handful of trials makes them rough; recipes "
-        "with fewer than six are left out. Exploratory.",
+        f"Which parameters separated the top {formats.share(TOP)} of the trials of all studies, each less its study's "
+        "mean, from the searched space (PED-ANOVA, from Optuna); shares of one recipe sum to 100 %. Recipes with fewer "
+        f"than {LEAST_TRIALS} trials are left out. Exploratory.",
     )
     return make_table("importances", f"Importance of hyper-parameters, {task}", columns, rows, notes=notes)
 

@@ -55,17 +55,14 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     experiment, training = material.experiment, material.experiment["training"]
     yield "backbone", f"{experiment['backbone']}, embedding dimension {experiment['embedding_dim']}"
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
-    budget = experiment["budget"]
-    yield (
-        "budget",
-        f"{budget['studies']} studies; in each, for every recipe and task, {budget['trials']} trials, the highest "
-        f"{budget['candidates']} and the default again with {budget['candidate_seeds']} fresh seeds, and "
-        f"{budget['seeds']} final runs of the one chosen",
-    )
-    yield "seeds", f"named streams of seed {experiment['seed']}, the study, the task, and in a search the recipe's name"
-    for task in material.tasks:
-        if (folds := material.folds(task)) > 1:
-            yield f"folds of {task}", f"{folds}; a study is one of them, with a search on the split without folds"
+    yield "budget", _budget(material)
+    for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
+        if listed.get("folds"):
+            span = _span(list(range(listed["folds"])))
+            yield (
+                f"folds of {task}",
+                f"{span}; a study's score is its mean over them; tuning uses the split without folds",
+            )
     for task, found in material.plan["provenance"].items():
         images = material.plan.get("train_images", {}).get(task)
         size = f", {images:,} training images" if images else ""
@@ -82,20 +79,47 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     yield "runs", f"{progress.finished} of {progress.planned} planned, {progress.failed} failed"
 
 
+def _budget(material: Material) -> str:
+    budget = material.experiment["budget"]
+    if material.unit == "seed":
+        return f"{budget['seeds']} seeds of embeddings from elsewhere"
+    studies = budget.get("studies", 1)
+    count = f"{studies['least']} to {studies['most']}" if isinstance(studies, Mapping) else str(studies)
+    parts = [f"{budget['trials']} trials"]
+    if budget.get("candidates"):
+        parts.append(
+            f"{budget['candidates']} candidates beside the default, each with {budget['candidate_seeds']} fresh seeds"
+        )
+    parts.append(f"{budget['seeds']} final runs")
+    return f"studies: {count}; for each recipe, task and study {', '.join(parts)}"
+
+
 def _rules(material: Material) -> tuple[str, ...]:
     return (
         "One frozen setting for every recipe; recipes differ by what they declare and nothing else.",
         "The same number of tuning trials for every recipe; tuning and the choice of the epoch see training and "
         "validation data only. Test is embedded at the one epoch that validation chose.",
-        "Final runs use seeds that no search saw. Within a study recipes share the deal of training and validation "
-        "and, under one sampler, initial weights and batches, so effects are paired over studies.",
-        "An effect is the mean paired difference with its 95 % t interval; p is the paired t test's, Holm-corrected "
-        "over all pairs of recipes of one figure and task. Test MAP@R on the sphere is confirmatory, everything else "
-        "exploratory.",
+        "A study is the whole work once: train and validation dealt anew within what the protocol leaves free, a "
+        "search for every recipe, the choice among its highest trials and the default by fresh validation seeds, final "
+        "runs with fresh seeds. Within a study all recipes have the same deal, and their final runs the same initial "
+        "weights and, under one sampler, the same batches: effects are paired by study.",
+        "An effect is the mean paired difference over studies; tables give its unadjusted 95 % t interval, sentences "
+        "with a verdict the interval at the pair's own level. p is the paired t test's, adjusted over all pairs of "
+        "recipes of one figure and task. Test MAP@R on the sphere is confirmatory, everything else exploratory.",
+        "Below four studies nothing is ranked. A recipe that diverged, collapsed or failed in any final run, or was "
+        "not shown to be above the untrained network, is named and kept out of the leading group.",
         f"Region of practical equivalence: ±{EQUIVALENCE[PRIMARY]:g} MAP@R, by two one-sided tests at 5 %.",
         "Collapsed: no variance left on the sphere, or cross-entropy stuck at chance. Diverged: a value that is not "
-        "finite. Both are scored at their chosen finite epoch and stay in every comparison; failed runs have no score.",
+        "finite. Both are scored at their chosen finite epoch and stay in every test; failed runs have no score.",
     )
+
+
+def _span(seeds: list[int]) -> str:
+    if not seeds:
+        return "none"
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
 
 
 def _toml_table(name: str, table: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from lossbench.report.evidence.comparisons import QUALITY, Evidence, Figure, summary
+from lossbench.report.sections.findings import holds
 from lossbench.report.sections.recipe_rows import by_mean, kind, name_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
@@ -38,7 +39,7 @@ def figures_table(
         )
         for recipe in by_mean(material, task)
     ]
-    return make_table(name, caption, columns, rows, notes=(note,))
+    return make_table(name, caption, columns, rows, notes=(note, holds(material, task)))
 
 
 def _figure_cell(evidence: Evidence, task: str, recipe: str, figure: Figure) -> Cell:

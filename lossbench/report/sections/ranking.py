@@ -7,11 +7,17 @@ from collections.abc import Mapping
 
 from lossbench.report.evidence.comparisons import Evidence, summary
 from lossbench.report.evidence.material import PRIMARY, Material
-from lossbench.report.sections.findings import verdict_cell
+from lossbench.report.sections.findings import holds, verdict_cell
 from lossbench.report.sections.recipe_rows import by_mean, kind, mean_cell, name_cell, troubles_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
+from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
+
+LOOKS = (
+    "Pairs are tested at 7, 9, 12, 18, 24, 36, ... studies, in every experiment, each look with a fixed share of the "
+    "5 %: adding studies after seeing results spends nothing that was not set aside for it."
+)
 
 
 def table(evidence: Evidence, task: str) -> Table:
@@ -21,29 +27,32 @@ def table(evidence: Evidence, task: str) -> Table:
     columns = [
         Column("recipe", numeric=False),
         Column("MAP@R", "mean, ↑"),
-        Column("95 % interval", "of the mean"),
+        Column("95 % interval", "unadjusted"),
         Column("group", "tie group", numeric=False) if lettered else Column("better / worse", "than so many"),
         Column(f"vs {material.reference}", "paired effect"),
-        Column("95 % interval", "of the effect"),
-        Column("p", "Holm"),
+        Column("95 % interval", "unadjusted"),
+        Column("p", "adjusted"),
         Column("verdict", f"vs {material.reference}", numeric=False),
         Column("default", "MAP@R untuned"),
         Column("P@1", "mean, ↑"),
-        Column("studies", "finished"),
+        Column("studies" if material.unit == "study" else "seeds", "complete"),
         Column("troubles", "of these runs", numeric=False),
     ]
+    units = {"study": "studies", "seed": "seeds"}[material.unit]
     groups = _group_cells(comparison) if comparison else {}
     rows = [_row(evidence, task, name, comparison, groups) for name in by_mean(material, task)]
     group = (
-        "Recipes that share a letter of the tie group were not shown to differ (Holm over all pairs of recipes). "
+        "Recipes that share a letter of the tie group were not shown to differ (over all pairs of recipes). "
         if lettered
-        else "Better / worse: than how many recipes a recipe was shown to be so (Holm over all pairs of recipes); from "
+        else "Better / worse: than how many recipes a recipe was shown to be so (over all pairs of recipes); from "
         "the rest it could not be told. "
     )
     notes = [
-        f"{group}Effects are paired over studies against {material.reference}; intervals are unadjusted. Baselines are "
-        "not trained and stand outside the family of tests.",
-        "Default: the same recipe with its documented parameters, in the first studies, over the same seeds.",
+        f"{group}Effects are paired within {units} against {material.reference}; intervals are unadjusted. Baselines "
+        "are not trained and stand outside the family of tests.",
+        "Default: the same recipe with its documented parameters, in the first two studies.",
+        LOOKS,
+        holds(material, task),
     ]
     return make_table("ranking", f"Test MAP@R on the sphere, {task}", columns, rows, notes=notes)
 
@@ -67,7 +76,7 @@ def _row(evidence: Evidence, task: str, name: str, comparison: Comparison | None
             Cell(verdict, mark=mark),
             Cell(formats.score(default), default),
             mean_cell(material, task, name, "test.sphere.precision_at_1"),
-            Cell(str(rows["study"].nunique()), float(rows["study"].nunique())),
+            _complete_cell(material, task, name),
             troubles_cell(rows["status"]),
         ),
         kind(material, name),
@@ -80,6 +89,14 @@ def _group_cells(comparison: Comparison) -> dict[str, Cell]:
         return {name: Cell(own) for name, own in letters.items()}
     counts = comparison.better_worse
     return {name: Cell(f"{better} / {worse}", float(better - worse)) for name, (better, worse) in counts.items()}
+
+
+def _complete_cell(material: Material, task: str, name: str) -> Cell:
+    """How many studies have a score, and of how many that are planned where some have none."""
+    values = material.values(task, name, PRIMARY)
+    there = sum(value == value for value in values.values())
+    planned = 1 if name in UNSEEDED else material.dropped(task).get(name, material.studies(task))
+    return Cell(str(there) if there >= planned else f"{there} of {planned}", float(there))
 
 
 def _effect_cells(pair: PairVerdict | None) -> tuple[Cell, Cell, Cell]:

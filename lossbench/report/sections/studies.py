@@ -5,29 +5,34 @@ from __future__ import annotations
 import math
 
 from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.evidence.material import PRIMARY
+from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.sections.recipe_rows import by_mean, kind, name_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 
+NOTES = (
+    "A study is the whole work once: another deal of train and validation where the protocol leaves one, another "
+    "search for every recipe, another choice, other seeds. Its score is the mean of its final runs.",
+)
+
 
 def table(evidence: Evidence, task: str) -> Table:
-    """Test MAP@R of every recipe and baseline, a column a study: the mean of its final runs."""
+    """One row a recipe or baseline, a column a study; trouble of its final runs stands beside the score."""
     material = evidence.material
-    rows = material.table[(material.table["task"] == task) & material.table["role"].isin(["final", "baseline"])]
-    known = sorted(rows["study"].unique())
-    columns = [Column("recipe", numeric=False), *[Column(f"study {study}") for study in known]]
-    shown = []
-    for name in by_mean(material, task):
-        found = material.values(task, name, PRIMARY)
-        rows = material.rows(task, name).sort_values("status", key=lambda statuses: statuses != "ok")
-        troubles = dict(zip(rows["study"], rows["status"], strict=True))  # of several runs, one in trouble is named
-        cells = [_study_cell(found.get(study, math.nan), str(troubles.get(study, ""))) for study in known]
-        shown.append(Row((name_cell(material, name), *cells), kind(material, name)))
-    return make_table("studies", f"Test MAP@R of every study, {task}", columns, shown)
+    names = by_mean(material, task)
+    known = sorted({int(study) for name in names for study in material.rows(task, name)["study"]})
+    columns = [Column("recipe", numeric=False), *[Column(f"{material.unit} {study}") for study in known]]
+    rows = [
+        Row((name_cell(material, name), *[_cell(material, task, name, study) for study in known]), kind(material, name))
+        for name in names
+    ]
+    notes = NOTES if material.unit == "study" else ()
+    return make_table("studies", f"Test MAP@R of every {material.unit}, {task}", columns, rows, notes=notes)
 
 
-def _study_cell(value: float, status: str) -> Cell:
-    trouble = status not in ("", "ok")
-    text = formats.score(value) + (f" ({status})" if trouble else "")
-    return Cell(text, value, "down" if trouble else "")
+def _cell(material: Material, task: str, name: str, study: int) -> Cell:
+    value = material.values(task, name, PRIMARY).get(study, math.nan)
+    rows = material.rows(task, name)
+    troubles = sorted({str(status) for status in rows.loc[rows["study"] == study, "status"]} - {"ok"})
+    text = formats.score(value) + (f" ({', '.join(troubles)})" if troubles else "")
+    return Cell(text, value, "down" if troubles else "")

@@ -11,21 +11,22 @@ from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.aggregates import expected_best, trials_to_reach
-from lossbench.statistics.effects import FloatArray, mean_interval, paired_effect
+from lossbench.statistics.effects import FloatArray, paired_effect
 
 
-def trial_scores(material: Material, task: str, recipe: str) -> FloatArray:
-    """Validation MAP@R of every finished trial in their order; NaN for failed ones."""
-    rows = material.rows(task, recipe, "trial").sort_values("trial")
+def trial_scores(material: Material, task: str, recipe: str) -> list[FloatArray]:
+    """Validation MAP@R of every finished trial of each study in their order; NaN for failed ones."""
+    rows = material.rows(task, recipe, "trial").sort_values(["study", "trial"])
     if VALIDATION not in rows:
-        return np.full(len(rows), math.nan)
-    return rows[VALIDATION].to_numpy(dtype=float)
+        return []
+    return [own[VALIDATION].to_numpy(dtype=float) for _, own in rows.groupby("study")]
 
 
 def curve(material: Material, task: str, recipe: str) -> FloatArray:
-    """Expected highest validation MAP@R of k trials, k = 1..n."""
-    scores = trial_scores(material, task, recipe)
-    return expected_best(scores) if scores.size else scores
+    """Expected highest validation MAP@R of k trials, k = 1..n, the mean over studies; n is that of the shortest."""
+    found = [expected_best(scores) for scores in trial_scores(material, task, recipe)]
+    least = min((own.size for own in found), default=0)
+    return np.mean([own[:least] for own in found], axis=0) if least else np.empty(0)
 
 
 def tax(evidence: Evidence, task: str) -> Table:
@@ -42,32 +43,21 @@ def tax(evidence: Evidence, task: str) -> Table:
         Column("one trial", "expected, validation"),
         Column("all trials", "highest, validation"),
         Column("trials to pass", f"{material.reference} tuned"),
-        Column("forgiving", "share of trials"),
     ]
     rows = [row for recipe in material.recipes if (row := _row(material, task, recipe, target))]
     notes = (
-        "Expected highest validation score of k trials drawn without replacement from the study (after Dodge et al. "
-        "2019). Trials to pass: the smallest k whose expectation is at the highest trial of "
-        f"{material.reference}. Forgiving: the share of trials within one standard error (over final seeds, on "
-        "validation) of the highest. Exploratory.",
+        "Expected highest validation score of k trials drawn without replacement from a search (after Dodge et al. "
+        "2019), the mean over studies. Trials to pass: the smallest k whose expectation is at the highest trial of "
+        f"{material.reference}. Default: in the first two studies. Exploratory.",
     )
     return make_table("tuning-tax", f"Tuning tax, {task}", columns, rows, notes=notes)
 
 
-def forgiving(material: Material, task: str, recipe: str) -> float:
-    """Share of trials within one standard error of the highest; the error is that of the final runs' mean."""
-    scores = trial_scores(material, task, recipe)
-    finals = np.array(list(material.values(task, recipe, VALIDATION).values()), dtype=float)
-    finals = finals[np.isfinite(finals)]
-    if not np.isfinite(scores).any() or finals.size < 2:
-        return math.nan
-    error = float(mean_interval(finals).sd) / math.sqrt(finals.size)
-    return float(np.mean(np.nan_to_num(scores, nan=-math.inf) >= np.nanmax(scores) - error))
-
-
 def _target(material: Material, task: str) -> float:
-    scores = trial_scores(material, task, material.reference)
-    return float(np.nanmax(scores)) if np.isfinite(scores).any() else math.nan
+    """The highest trial of the reference, the mean over studies."""
+    found = trial_scores(material, task, material.reference)
+    tops = [float(np.nanmax(scores)) for scores in found if np.isfinite(scores).any()]
+    return math.fsum(tops) / len(tops) if tops else math.nan
 
 
 def _row(material: Material, task: str, recipe: str, target: float) -> Row | None:
@@ -75,12 +65,11 @@ def _row(material: Material, task: str, recipe: str, target: float) -> Row | Non
     default, final = (material.values(task, recipe, PRIMARY, role) for role in ("default", "final"))
     if not trials.size or not final:
         return None
-    seeds = sorted(set(default) & set(final))
-    effect = paired_effect([final[seed] for seed in seeds], [default[seed] for seed in seeds])
+    studies = sorted(set(default) & set(final))
+    effect = paired_effect([final[study] for study in studies], [default[study] for study in studies])
     reached = trials_to_reach(trials, target) if math.isfinite(target) else None
-    means = [material.mean(task, recipe, PRIMARY, role) for role in ("default", "final")]
+    means = [math.fsum(side[study] for study in studies) / max(len(studies), 1) for side in (default, final)]
     same = effect.identical
-    share = forgiving(material, task, recipe)
     return Row(
         (
             Cell(recipe),
@@ -91,6 +80,5 @@ def _row(material: Material, task: str, recipe: str, target: float) -> Row | Non
             Cell(formats.score(float(trials[0])), float(trials[0])),
             Cell(formats.score(float(trials[-1])), float(trials[-1])),
             Cell(str(reached) if reached else "not in this budget", float(reached) if reached else math.inf),
-            Cell(formats.share(share), share),
         )
     )

@@ -1,4 +1,4 @@
-"""The answer per task: who leads by test, who ties, or that nobody could be told apart; one sentence each."""
+"""The answer per task: who leads by test, who ties, or why nobody can be named; one sentence each."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ from typing import Literal
 
 import numpy as np
 
-from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, Evidence
+from lossbench.report.evidence.leaders import Top, own_interval, top
+from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.sections import convergence
+from lossbench.report.sections.tuned import below_default
 from lossbench.report.writing import formats
-from lossbench.statistics.verdicts import Comparison, PairVerdict
+from lossbench.statistics.looks import FIRST_LOOK, LEAST_RANKED
+from lossbench.statistics.power import StudiesNeeded
+from lossbench.statistics.verdicts import PairVerdict
 
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
-Kind = Literal["winner", "top group", "indistinguishable", "single", "undecided", "nothing"]
+Kind = Literal[
+    "winner", "top group", "indistinguishable", "single", "unranked", "undecided", "baseline", "broken", "nothing"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What the first screen says of a task.
 
-    `names` are the recipes the answer is about; `label` says what they are; `sentence` gives effect, interval
-    and p; `caveats` say what is incomplete.
+    `names` are the recipes the answer is about; `label` says what they are; `sentence` says by how much, and how sure
+    that is for who repeats the work; `details` say what could have been found, and what repeating means; `margin` is
+    what is won over the baselines; `caveats` say which recipes are kept out, what is incomplete, and whether training
+    was long enough.
     """
 
     task: str
@@ -28,6 +38,8 @@ class Answer:
     label: str
     names: tuple[str, ...]
     sentence: str
+    details: tuple[str, ...] = ()
+    margin: str = ""
     caveats: tuple[str, ...] = ()
 
     @property
@@ -39,33 +51,56 @@ class Answer:
 
 def answer(evidence: Evidence, task: str) -> Answer:
     """The confirmatory verdict of a task in words that the tests allow."""
-    comparison = evidence.primary[task]
-    if comparison is None or not comparison.ranking:
+    found = top(evidence, task)
+    if found is None:
         text = "No final run of this task is there yet."
-        return Answer(task=task, kind="nothing", label="No answer yet", names=(), sentence=text)
-    caveats = _caveats(comparison)
-    kind, label, sentence = _say(comparison)
-    names = () if kind in ("indistinguishable", "undecided") else comparison.top_group
-    return Answer(task=task, kind=kind, label=label, names=names, sentence=sentence, caveats=caveats)
-
-
-def effect_text(pair: PairVerdict) -> str:
-    """`+0.031 [0.020, 0.042], p = 0.002`: effect, unadjusted 95 % interval, Holm-adjusted p."""
-    effect = pair.effect
-    return (
-        f"{formats.signed(effect.mean)} {formats.interval(effect.low, effect.high)}, {formats.p_text(pair.p_adjusted)}"
+        failed = tuple(f"{name}: every final run failed" for name in _without_scores(evidence.material, task))
+        return Answer(task=task, kind="nothing", label="No answer yet", names=(), sentence=text, caveats=failed)
+    kind, label, names, (sentence, *details) = _say(evidence.material, task, found)
+    if kind in ("winner", "top group", "indistinguishable") and (beyond := _unbeaten(evidence, task, found)):
+        kind, label, names = "baseline", f"No recipe is shown to be better than {listed(beyond)}", ()
+    return Answer(
+        task=task,
+        kind=kind,
+        label=label,
+        names=names,
+        sentence=sentence,
+        details=tuple(details),
+        margin=_margin(evidence, task, found),
+        caveats=tuple(_caveats(evidence, task, found)),
     )
 
 
+def effect_text(pair: PairVerdict) -> str:
+    """`+0.031 [0.020, 0.042], p = 0.002`: effect, interval at the pair's own level, adjusted p: they agree."""
+    effect = pair.judged or pair.effect
+    low, high = own_interval(pair)
+    tested = f", {formats.p_text(pair.p_adjusted)}" if pair.p_adjusted == pair.p_adjusted else ""
+    return f"{formats.signed(effect.mean)} {formats.interval(low, high)}{tested}"
+
+
 def detectable_text(pairs: list[PairVerdict]) -> str:
-    """The smallest difference these studies could have shown, over the given pairs."""
+    """The difference that as many studies find with 80 % power, over the given pairs."""
     found = np.array([pair.smallest_found for pair in pairs])
     found = found[np.isfinite(found)]
     if not found.size:
-        return "these studies have no spread to compute a smallest detectable difference from"
+        return "there is no spread to say which difference would be found"
     low, high = formats.score(float(found.min())), formats.score(float(found.max()))
-    size = low if low == high else f"{low} to {high}, depending on the pair"
-    return f"the smallest difference these studies could have shown is {size}"
+    size = low if low == high else f"{low} to {high}, depending on the pair,"
+    return f"a difference of {size} is found with 80 % power"
+
+
+def range_text(needed: StudiesNeeded | None) -> str:
+    """`12 to 24`, `24 or more`: the looks between which an answer is to be expected; empty where none is."""
+    if needed is None or needed.least is None:
+        return ""
+    if needed.least == needed.most:
+        return formats.count(needed.least)
+    return (
+        f"{formats.count(needed.least)} to {formats.count(needed.most)}"
+        if needed.most
+        else f"{formats.count(needed.least)} or more"
+    )
 
 
 def listed(names: tuple[str, ...] | list[str]) -> str:
@@ -73,68 +108,211 @@ def listed(names: tuple[str, ...] | list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def _say(comparison: Comparison) -> tuple[Kind, str, str]:
-    ranked = [standing.recipe for standing in comparison.ranking]
-    if len(ranked) == 1:
-        return "single", "Only recipe with results", "There is nothing to compare it with."
-    if all(pair.verdict == "undecided" for pair in comparison.pairs):
-        return "undecided", "Undecided", "No two recipes share two finished studies, so nothing can be tested yet."
-    if comparison.winner:
-        return "winner", "Winner", _winner_sentence(comparison, ranked)
-    top = [comparison.pair(a, b) for i, a in enumerate(comparison.top_group) for b in comparison.top_group[i + 1 :]]
-    if len(comparison.top_group) == len(ranked):
-        return _nobody(comparison, top)
-    return "top group", _top_label(comparison), _top_sentence(comparison, ranked, top)
+def repeated(material: Material, task: str) -> str:
+    """What is new when somebody does the whole work again, and what stays, as a sentence."""
+    if material.unit == "seed":
+        return "To repeat it is to take other seeds of the same embeddings, on these samples."
+    parts = ["deal train and validation anew"] if material.dealt(task) else []
+    parts += ["tune anew"] if material.tuned else []
+    new = listed([*parts, "take other seeds"])
+    return f"To repeat it is to {new}, on these data, this pool of recipes and this test set."
 
 
-def _winner_sentence(comparison: Comparison, ranked: list[str]) -> str:
-    winner, second = ranked[0], ranked[1]
-    versus = comparison.pair(winner, second)
-    text = f"{winner} is better than every other recipe; the next one is {second} ({effect_text(versus)})."
-    return text + (" The difference is below what matters in practice." if versus.negligible else "")
+def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], list[str]]:
+    units = _units(material, found.comparison.studies)
+    if not found.sound:
+        text = "Every recipe diverged, collapsed, failed, or is not better than the untrained network; see below."
+        return "broken", "No recipe trained as it should", (), [text]
+    if len(found.comparison.ranking) == 1:
+        only = f"{found.leader} has a mean of {_mean(found, found.leader)} over {units}."
+        return "single", "Only recipe with results", (found.leader,), [f"There is nothing to compare it with. {only}"]
+    if not found.comparison.ranked:
+        return "unranked", f"Not ranked: {units}", (), [_unranked(material, found)]
+    if found.comparison.look is None:
+        return "undecided", f"Undecided: {units}", (), [_undecided(material, found)]
+    if found.alone:
+        label = "Winner" if found.beats_all else "Leads the recipes that trained every time"
+        return "winner", label, found.group, _winner(material, task, found)
+    if found.worse:
+        label = "Leading group, no single winner" if len(found.group) > 1 else "Highest mean, no winner"
+        return "top group", label, found.group, _group(material, task, found)
+    return _nobody(material, task, found)
 
 
-def _nobody(comparison: Comparison, top: list[PairVerdict]) -> tuple[Kind, str, str]:
-    different = [pair for pair in top if pair.verdict in ("better", "worse")]
-    equal = [pair for pair in top if pair.verdict == "equivalent"]
+def _unranked(material: Material, found: Top) -> str:
+    """Means, no verdict, and what it would take."""
+    studies = found.comparison.studies
+    if material.unit == "seed":
+        why = "So few seeds rank nothing"
+    elif studies <= 1:
+        why = "This speaks of one tuning only: another search, deal or seed may well turn the order round"
+    else:
+        why = f"{studies} studies rank nothing: another one may well turn the order round"
+    several = _units(material, LEAST_RANKED).partition(" ")[2]
+    take = f"From {LEAST_RANKED} {several} on there are intervals to read, from {FIRST_LOOK} on tests"
+    setting = f" (budget.studies = {FIRST_LOOK})" if material.unit == "study" else ""
+    return f"{why}. Means only: {_means(found)}. {take}{setting}."
+
+
+def _undecided(material: Material, found: Top) -> str:
+    first = _units(material, FIRST_LOOK)
+    return f"Pairs are tested for the first time at {first}. Means so far: {_means(found)}."
+
+
+def _winner(material: Material, task: str, found: Top) -> list[str]:
+    second = found.sound[1]
+    versus = found.comparison.pair(found.leader, second)
+    others = "every other recipe" if found.beats_all else "every other recipe that trained every time"
+    text = (
+        f"{found.leader} is better than {others}, also for whoever repeats the whole work: by {_exactly(versus)} over "
+        f"the next, {second}."
+    )
+    text += " The difference is below what matters in practice." if versus.negligible else ""
+    return [text, repeated(material, task)]
+
+
+def _group(material: Material, task: str, found: Top) -> list[str]:
+    first, group = found.leader, found.group
+    nearest = found.comparison.pair(first, found.worse[0])
+    same = listed(group[1:]) if len(group) <= MANY else f"{len(group) - 1} others, from {group[1]} down to {group[-1]}"
+    rest = "every other recipe that trained every time" if found.troubles else "every other recipe"
+    leads = f"{first} has the highest mean ({_mean(found, first)})"
+    leads += f" and is not told apart from {same}" if same else ""
+    text = (
+        f"{leads}; {rest} is worse than {first}, also for whoever repeats the whole work: the nearest, {nearest.b}, at "
+        f"{_exactly(nearest.reversed())}."
+    )
+    pairs = [found.comparison.pair(first, name) for name in group[1:]]
+    return [text, *([_power(material, pairs)] if pairs else []), repeated(material, task)]
+
+
+def _nobody(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], list[str]]:
+    pairs = [found.comparison.pair(a, b) for i, a in enumerate(found.sound) for b in found.sound[i + 1 :]]
+    different = [pair for pair in pairs if pair.verdict in ("better", "worse")]
+    details = [_power(material, pairs), repeated(material, task)]
     if different:
         shown = "; ".join(f"{p.a} and {p.b} differ ({effect_text(p)})" for p in different[:3])
         more = f"; so do {len(different) - 3} more pairs" if len(different) > 3 else ""
-        text = f"No recipe was shown to differ from {comparison.top_group[0]}, the highest mean. Yet {shown}{more}."
-        return "top group", "No single winner", text
-    text = f"No pair of the {len(comparison.ranking)} recipes was shown to differ; {detectable_text(top)} (MAP@R)."
-    if equal:
-        text += f" {len(equal)} of {len(top)} pairs are equivalent within ±{comparison.equivalence:g}."
-    return "indistinguishable", "Indistinguishable", text
+        text = f"No recipe was shown to differ from {found.leader}, the highest mean. Yet {shown}{more}."
+        return "top group", "No single winner", found.group, [text, *details]
+    text = f"No pair of the {len(found.sound)} recipes was shown to differ."
+    return "indistinguishable", "Indistinguishable", (), [text, *details]
 
 
-def _top_label(comparison: Comparison) -> str:
-    return "Top tie group, no single winner" if len(comparison.top_group) > 1 else "Highest mean, no winner"
+def _power(material: Material, pairs: list[PairVerdict]) -> str:
+    """What as many studies find, and what equality would take."""
+    text = f"{detectable_text(pairs)}{_equal(material, pairs)}."
+    return text[0].upper() + text[1:]
 
 
-def _top_sentence(comparison: Comparison, ranked: list[str], top: list[PairVerdict]) -> str:
-    first, rest = ranked[0], [name for name in ranked if name not in comparison.top_group]
-    nearest = min((comparison.pair(first, name) for name in rest), key=lambda pair: abs(pair.effect.mean))
-    whose = " with results" if comparison.missing else ""
-    text = f"Every other recipe{whose} is worse than {first}; the nearest is {nearest.b} "
-    text += f"({effect_text(nearest.reversed())})."
-    if len(comparison.top_group) == 1:
-        return f"{text} {listed(comparison.missing)} has no result yet." if comparison.missing else text
-    against_first = [pair for pair in top if first in (pair.a, pair.b)]
-    group = comparison.top_group
-    same = listed(group[1:]) if len(group) <= MANY else f"{len(group) - 1} others, from {group[1]} down to {group[-1]}"
-    return f"Not told apart from {first}: {same}; {detectable_text(against_first)}. {text}"
+def _exactly(pair: PairVerdict) -> str:
+    """`+0.031 (99.4 % interval at this pair's own level: [0.010, 0.052]; adjusted p = 0.002)`."""
+    effect = pair.judged or pair.effect
+    low, high = own_interval(pair)
+    return (
+        f"{formats.signed(effect.mean)} ({pair.interval_name}: {formats.interval(low, high)}; adjusted "
+        f"{formats.p_text(pair.p_adjusted)})"
+    )
 
 
-def _caveats(comparison: Comparison) -> tuple[str, ...]:
-    found = []
-    if comparison.missing:
-        found.append(f"no result yet: {listed(comparison.missing)}")
-    short = sorted({name for pair in comparison.pairs if pair.effect.incomplete for name in (pair.a, pair.b)})
-    incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete]
-    if incomplete and short:
-        found.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack studies")
-    fewest = min((pair.effect.n for pair in comparison.pairs), default=0)
-    if fewest < 5:
-        found.append(f"only {fewest} paired studies: intervals are wide")
-    return tuple(found)
+def _equal(material: Material, pairs: list[PairVerdict]) -> str:
+    """How many pairs are equivalent, and how many studies it would take to show that of the others."""
+    equal = [pair for pair in pairs if pair.verdict == "equivalent"]
+    region = f"±{EQUIVALENCE[PRIMARY]:g}"
+    text = f"; {len(equal)} of {len(pairs)} are equivalent within {region}" if equal else ""
+    needed = [pair.studies_for_equivalence for pair in pairs if pair.verdict == "indistinguishable"]
+    known = [one for one in needed if one is not None and one.least is not None]
+    if known:
+        several = _units(material, 2).partition(" ")[2]
+        most = None if any(one.most is None for one in known) else max(one.most or 0 for one in known)
+        least = min(one.least or 0 for one in known)
+        text += (
+            f"; to show equality within {region} takes {range_text(StudiesNeeded(least=least, most=most))} {several}"
+        )
+    return text
+
+
+def _unbeaten(evidence: Evidence, task: str, found: Top) -> list[str]:
+    """Baselines that the leader was not shown to be better than."""
+    comparison = evidence.comparison(task, QUALITY[0], baselines=True)
+    known = {standing.recipe for standing in comparison.ranking} if comparison else set()
+    if comparison is None or found.leader not in known:
+        return []
+    return [
+        _baseline(name)
+        for name in evidence.material.baselines
+        if name in known and comparison.pair(found.leader, name).verdict not in ("better", "undecided", "untested")
+    ]
+
+
+def _margin(evidence: Evidence, task: str, found: Top) -> str:
+    """How far the leader, or the highest mean, is above each baseline: a small margin is a small result."""
+    if not found.sound:
+        return ""
+    own = evidence.material.mean(task, found.leader, PRIMARY)
+    means = {name: evidence.material.mean(task, name, PRIMARY) for name in evidence.material.baselines}
+    parts = [
+        f"{formats.signed(own - mean)} over {_baseline(name)} ({formats.score(mean)})"
+        for name, mean in sorted(means.items(), key=lambda item: -item[1])
+        if mean == mean
+    ]
+    return f"{found.leader}: {formats.score(own)}, {listed(parts)}." if parts else ""
+
+
+def _baseline(name: str) -> str:
+    return {"untrained": "the untrained network", "pixels": "raw pixels", "features": "the features as they are"}.get(
+        name, name
+    )
+
+
+def _caveats(evidence: Evidence, task: str, found: Top) -> list[str]:
+    material, comparison = evidence.material, found.comparison
+    kept_out = "kept out of the leading group" if found.group else "in trouble"
+    said = [f"{kept_out}: {trouble.sentence}" for trouble in found.troubles.values()]
+    said += [f"below its own default on test: {text}" for text in below_default(material, task)]
+    said += convergence.warnings(evidence, task)
+    waiting = [name for name in comparison.missing if name not in found.troubles]
+    if waiting:
+        said.append(f"no result yet: {listed(waiting)}")
+    said += [f"{name}: dropped after study {last}, not tested" for name, last in material.dropped(task).items()]
+    if comparison.between_looks:
+        units = _units(material, comparison.studies)
+        said.append(
+            f"verdicts are those of the look at {comparison.look}: {units} are there, the next look is at "
+            f"{comparison.next_look}"
+        )
+    incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete and not _gone(pair, found)]
+    if incomplete:
+        units = _units(material, 2).partition(" ")[2]
+        said.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack {units}")
+    return said
+
+
+def _gone(pair: PairVerdict, found: Top) -> bool:
+    """Whether why it lacks studies was said already: a recipe was dropped, or failed every time."""
+    named = {one.recipe for one in found.comparison.dropped}
+    return bool({pair.a, pair.b} & (named | {name for name, one in found.troubles.items() if one.hopeless}))
+
+
+def _without_scores(material: Material, task: str) -> list[str]:
+    return [
+        name
+        for name in material.recipes
+        if len(rows := material.rows(task, name)) and (rows["status"] == "failed").all()
+    ]
+
+
+def _means(found: Top) -> str:
+    ranked = found.sound[:FIRST]
+    more = len(found.sound) - len(ranked)
+    named = [f"{name} {_mean(found, name)}" for name in ranked] + ([f"{more} more below"] if more else [])
+    return listed(named)
+
+
+def _mean(found: Top, name: str) -> str:
+    return formats.score(next(one.mean for one in found.comparison.ranking if one.recipe == name))
+
+
+def _units(material: Material, count: int) -> str:
+    several = {"study": "studies", "seed": "seeds"}[material.unit]
+    return f"{count} {material.unit if count == 1 else several}"

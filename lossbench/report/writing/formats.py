@@ -131,8 +131,8 @@ def count(value: float) -> str:
 def shortened(name: str, most: int = LONGEST_NAME) -> str:
     """A long name without its middle: names of one family differ at their ends, and families at their beginnings.
 
-    >>> shortened("softmax+center with lambda 0.003 and alpha 0.5", 24)
-    'softmax+c…3 and alpha 0.5'
+    >>> shortened("softmax+center with lambda 0.003 and alpha 0.5")
+    'softmax+c… and alpha 0.5'
     """
     if len(name) <= most:
         return name
@@ -141,18 +141,21 @@ def shortened(name: str, most: int = LONGEST_NAME) -> str:
 
 
 def short_names(names: Sequence[str], most: int = LONGEST_NAME) -> list[str]:
-    """Every name shortened; those that would read alike are numbered.
+    """Every name shortened; of names that would then read alike, the part in which they differ.
 
-    >>> short_names(["a-1-" + "x" * 30, "a-2-" + "x" * 30, "b"], 8)
-    ['a-1…xxxx', 'a-2…xxxx', 'b']
-    >>> short_names(["abc-1-" + "x" * 30, "abc-2-" + "x" * 30], 8)
-    ['abc…xxxx 1', 'abc…xxxx 2']
+    >>> short_names(["softmax", "center with lambda 0.003 and alpha 0.5", "center with lambda 0.03 and alpha 0.5"])
+    ['softmax', '…h lambda 0.003 and alp…', '…h lambda 0.03 and alph…']
     """
     found = [shortened(name, most) for name in names]
-    alike = {short for short in found if found.count(short) > 1}
-    return [
-        f"{short} {found[: index + 1].count(short)}" if short in alike else short for index, short in enumerate(found)
-    ]
+    for short in {short for short in found if found.count(short) > 1}:
+        alike = [name for name, own in zip(names, found, strict=True) if own == short]
+        same = next((at for at, letters in enumerate(zip(*alike, strict=False)) if len(set(letters)) > 1), most)
+        start = max(0, same - most // 2)
+        found = [
+            f"{ELLIPSIS}{name[start : start + most - 2]}{ELLIPSIS}" if own == short else own
+            for name, own in zip(names, found, strict=True)
+        ]
+    return found
 
 
 def parameter(value: object) -> str:

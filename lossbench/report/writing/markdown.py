@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.drawing.figures import Picture
 from lossbench.report.sections.claim_answers import sentence
-from lossbench.report.sections.findings import Finding
+from lossbench.report.sections.findings import INTERVALS, Finding
 from lossbench.report.writing.cells import Table
 
 _ESCAPES = str.maketrans(
@@ -111,20 +111,22 @@ def _answer(item: TaskReport) -> Iterator[str]:
     yield f"## {escape(item.task)}\n"
     names = ", ".join(f"**{escape(name)}**" for name in item.answer.shown)
     yield f"**{escape(item.answer.label)}**{': ' + names if names else ''}. {escape(item.answer.sentence)}\n"
+    for text in filter(None, (item.answer.margin, *item.answer.details)):
+        yield f"{escape(text)}\n"
     for caveat in item.answer.caveats:
         yield f"> {escape(caveat)}\n"
     yield from _pictures(item.pictures, ("headline",))
-    yield from _tables(item, ("ranking",))
+    yield from _tables(item, ("ranking", "errors"))
     yield from _findings(item.findings)
-    yield from _pictures(item.pictures, ("sweeps", "forest"))
-    yield from _tables(item, ("effects", "quality"))
+    yield from _pictures(item.pictures, ("sweeps", "forest", "variance"))
+    yield from _tables(item, ("effects", "convergence", "variance", "quality"))
 
 
 def _findings(found: Sequence[Finding]) -> Iterator[str]:
     for finding in found:
         tag = "" if finding.confirmatory else " (exploratory)"
         yield f"- **{escape(finding.question)}**{tag} {escape(finding.text)}"
-    yield ""
+    yield f"\n<sub>{escape(INTERVALS)}</sub>\n" if found else ""
 
 
 def _claims(document: Document) -> Iterator[str]:
@@ -132,7 +134,7 @@ def _claims(document: Document) -> Iterator[str]:
         return
     yield "## Claims\n"
     for claim in document.claims:
-        standing = "post hoc" if claim.post_hoc else "registered before the first final run"
+        standing = "post hoc" if claim.post_hoc else "stated before the runs of this folder"
         source = f"{escape(claim.source)}; " if claim.source else ""
         yield f"- **{claim.verdict.capitalize()}: {escape(claim.text)}** ({source}{standing})"
         for check in claim.checks:

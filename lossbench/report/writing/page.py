@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lossbench.report.document import Document
 from lossbench.report.sections.claim_answers import sentence, summary
+from lossbench.report.sections.findings import INTERVALS
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = (
@@ -48,6 +49,7 @@ def render(document: Document, *, reload_s: int | None = None) -> str:
         sections=[section for section in SECTIONS if section[0] not in missing],
         check_sentence=sentence,
         claims_summary=summary,
+        interval_note=INTERVALS,
         reload_s=reload_s,
         style=style,
         script=script,

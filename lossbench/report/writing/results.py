@@ -17,10 +17,10 @@ from lossbench.report.evidence.comparisons import (
     SPACES,
     Evidence,
     Figure,
+    bounds,
     distance_figures,
-    within_bounds,
 )
-from lossbench.report.evidence.landscape import landscape
+from lossbench.report.evidence.leaders import own_interval
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import tuning_tax
@@ -31,7 +31,7 @@ from lossbench.statistics.aggregates import Aggregate
 from lossbench.statistics.effects import mean_interval
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _INTERVAL = {"estimate": "mean", "low": "low", "high": "high"}
 GROUPS = ("test.", "val.", "train.", "cost.")
 
@@ -75,6 +75,8 @@ def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
             "kind": item.answer.kind,
             "recipes": list(item.answer.names),
             "sentence": item.answer.sentence,
+            "details": list(item.answer.details),
+            "margin": item.answer.margin,
             "caveats": list(item.answer.caveats),
         },
         "findings": [
@@ -96,18 +98,18 @@ def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
     for name, role in [*roles, *[(baseline, "baseline") for baseline in material.baselines]]:
         if not len(material.rows(task, name, role)):
             continue
-        of_seeds = [list(material.values(task, name, column, role).values()) for column in columns]
-        everything = mean_interval(np.array(of_seeds, dtype=float).T, axis=0)
+        of_studies = [list(material.values(task, name, column, role).values()) for column in columns]
+        found = mean_interval(np.array(of_studies, dtype=float).T, axis=0)
         for index, column in enumerate(columns):
-            found = within_bounds(column, everything)
+            low, high = bounds(column) or (-math.inf, math.inf)
             if found.n[index]:
                 yield {
                     "recipe": name,
                     "role": role,
                     "figure": column,
                     "mean": _plain(found.mean[index]),
-                    "low": _plain(found.low[index]),
-                    "high": _plain(found.high[index]),
+                    "low": _plain(max(found.low[index], low)),
+                    "high": _plain(min(found.high[index], high)),
                     "sd": _plain(found.sd[index]),
                     "studies": int(found.n[index]),
                 }
@@ -129,6 +131,10 @@ def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
         "alpha": comparison.alpha,
         "tests": comparison.tests,
         "incomplete": comparison.incomplete,
+        "studies": comparison.studies,
+        "look": comparison.look,
+        "next_look": comparison.next_look,
+        "dropped": [standing.recipe for standing in comparison.dropped],
         "ranking": [standing.recipe for standing in comparison.ranking],
         "winner": comparison.winner,
         "top_group": list(comparison.top_group),
@@ -138,7 +144,7 @@ def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
 
 
 def _pair(pair: PairVerdict) -> dict[str, Any]:
-    effect = pair.effect
+    effect, own = pair.effect, own_interval(pair)
     return {
         "a": pair.a,
         "b": pair.b,
@@ -148,9 +154,12 @@ def _pair(pair: PairVerdict) -> dict[str, Any]:
         "low": _plain(effect.low),
         "high": _plain(effect.high),
         "p": _plain(effect.p),
-        "p_holm": _plain(pair.p_adjusted),
+        "p_adjusted": _plain(pair.p_adjusted),
         "p_sign_flip": _plain(pair.p_sign_flip),
-        "detectable": _plain(pair.smallest_found),
+        "own_low": _plain(own[0]),
+        "own_high": _plain(own[1]),
+        "own_confidence": _plain(pair.judged.confidence if pair.judged else None),
+        "found": _plain(pair.smallest_found),
         "studies": effect.n,
         "incomplete": effect.incomplete,
     }
@@ -225,14 +234,11 @@ def _tuning(material: Material, task: str) -> dict[str, Any]:
     """What tuning was worth, for each recipe with trials."""
     found = {}
     for recipe in material.recipes:
-        curve, surface = tuning_tax.curve(material, task, recipe), landscape(material, task, recipe)
+        curve = tuning_tax.curve(material, task, recipe)
         if curve.size:
             found[recipe] = {
                 "expected_best": [_plain(value) for value in curve],
                 "importances": importances(material, task, recipe),
-                "forgiving_area": {"estimate": surface.share, "low": surface.low, "high": surface.high}
-                if surface
-                else None,
             }
     return found
 
