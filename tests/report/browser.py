@@ -84,6 +84,11 @@ class Browser:
         actions = [{"type": "key", "id": "keyboard", "actions": steps}]
         self._call("POST", f"{self.session}/actions", {"actions": actions})
 
+    def media(self, kind: str) -> None:
+        """Show the page as `print` does; an empty kind shows it as usual."""
+        command = {"cmd": "Emulation.setEmulatedMedia", "params": {"media": kind}}
+        self._call("POST", f"{self.session}/goog/cdp/execute", command)
+
     def console(self) -> list[str]:
         """Warnings and errors since the last call."""
         entries = self._call("POST", f"{self.session}/se/log", {"type": "browser"})

@@ -112,6 +112,21 @@ def test_the_button_switches_light_and_dark(desktop: Browser) -> None:
     assert desktop.run(script) == [True, True]
 
 
+def test_print_is_light_whatever_the_button_says(desktop: Browser) -> None:
+    ink = "return getComputedStyle(document.documentElement).getPropertyValue('--ink')"
+    light = desktop.run(ink)
+    desktop.run("document.getElementById('theme').click()")
+    assert desktop.run(ink) != light
+    try:
+        desktop.media("print")
+        assert desktop.run(ink) == light
+        assert desktop.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert desktop.run("return getComputedStyle(document.querySelector('.static')).display") == "block"
+    finally:
+        desktop.media("")
+        desktop.run("document.getElementById('theme').click()")
+
+
 def test_a_hostile_name_makes_no_element(desktop: Browser) -> None:
     assert desktop.run("return document.images.length") == 0
     assert "<img src=x onerror=alert(1)>" in desktop.run(NAMES)

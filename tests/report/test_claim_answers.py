@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,8 @@ def test_the_report_shows_verdict_figures_and_standing(tmp_path: Path, post_hoc:
     assert (found["verdict"], found["post_hoc"]) == ("supported", post_hoc)
     for name in ("report.md", "index.html"):
         text = (tmp_path / "toy" / name).read_text()
-        assert ("post hoc: " in text or "; post hoc)" in text) == post_hoc
+        assert ("post hoc: stated or changed after a final run of this folder was stored" in text) == post_hoc
+        assert (f"stated before the runs of this folder ({date.today():%Y-}" in text) != post_hoc
         assert "<b>" not in text.replace("<b>toy</b>", "")
     assert found["checks"][0]["sentence"] in html.unescape((tmp_path / "toy" / "index.html").read_text())
 

@@ -94,6 +94,9 @@ def test_what_is_said_of_a_sweep_comes_from_the_tests(tmp_path: Path) -> None:
     assert re.search(
         r"In MAP@R the highest mean is at 0\.01 \(0\.60\d\)\. Worse: 0\.1 \(.*p < 0\.001\) and 0 \(", of_lambda
     )
+    # All of one curve within the region of equivalence, or not: of lambda, the value 0.01 alone is at the top.
+    assert "Within 0.005 of a study's highest are 33.3 % [33.3 %, 33.3 %] of the 3 values" in of_lambda
+    assert "Wen et al. 2016 use 0.003." in of_lambda
     of_alpha = next(text for question, text in texts.items() if "alpha of" in question)
     assert "Worse" not in of_alpha
     assert "is found with 80 % power" in of_alpha

@@ -98,7 +98,7 @@ def test_of_many_recipes_the_first_are_named_and_the_rest_counted(tmp_path: Path
 def test_indistinguishable_comes_with_the_smallest_effect_that_could_have_shown(tmp_path: Path) -> None:
     fill(tmp_path, no_difference())
     found = answer(Evidence(gather("toy", tmp_path)), TASK)
-    assert re.search(r"a difference of 0\.0\d\d .*is found with 80 % power", found.sentence)
+    assert re.search(r"A difference of 0\.0\d\d .*is found with 80 % power", found.details[0])
 
 
 def test_a_tie_at_the_top_names_the_group(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lossbench.report.evidence import landscape, pooled
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material, gather
 from lossbench.report.evidence.overall import Overall
+from lossbench.report.evidence.overall import table as overall_table
 from lossbench.report.sections import costs, gallery, importance
 from lossbench.store import Store
 
@@ -136,6 +137,17 @@ def test_overall_figures_of_two_tasks(tmp_path: Path) -> None:
     assert found.means["triplet"].estimate == pytest.approx(0.61, abs=0.005)
     assert found.friedman is not None
     assert found.friedman.statistic == pytest.approx(4.0), "12 n / (k (k + 1)) sum of (rank - 2)^2 = 2 * 2"
+
+
+def test_rank_groups_wait_for_ten_data_sets(tmp_path: Path) -> None:
+    scores = SCORES | {"contrastive": [0.4, 0.41, 0.39]}
+    for count, grouped in ((9, False), (10, True)):
+        tasks = tuple(f"toy{index}/closed-set" for index in range(count))
+        found = Overall(gather("toy", fill(tmp_path / str(count), scores, tasks=tasks, trials=1, baselines=())))
+        assert bool(found.groups) == grouped
+        labels = [column.label for column in overall_table(found).columns]
+        assert ("not told apart" in labels) == grouped
+        assert ("critical difference" in overall_table(found).notes[0]) == grouped
 
 
 def test_the_gallery_shows_each_pair_of_mistakes_once(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from lossbench.statistics.multiplicity import holm
 
 Verdict = Literal["supported", "refuted", "undecided", "unanswerable"]
 ALPHA = 0.05
-STATED = "stated before the runs of this folder"
 # What is said of these is said of networks that have been trained to the end.
 TRAINED = frozenset({"train.head_accuracy", "test.head_accuracy", STEPS_TO_SCORE})
 # How far the first side must be from the second: sign of the wanted difference, and of the smallest effect in it.
@@ -84,13 +83,24 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A claim with all its parts: refuted where one part is, supported where all are."""
+    """A claim with all its parts: refuted where one part is, supported where all are.
+
+    `stated`: when, and in which file, by the first digits of its SHA-256.
+    """
 
     text: str
     source: str
     verdict: Verdict
     checks: tuple[Check, ...]
     post_hoc: bool
+    stated: str = ""
+
+    @property
+    def standing(self) -> str:
+        """`stated before the runs of this folder (2026-05-01, file 0123456789ab)`: no more is known than that."""
+        if self.post_hoc:
+            return "post hoc: stated or changed after a final run of this folder was stored"
+        return f"stated before the runs of this folder{f' ({self.stated})' if self.stated else ''}"
 
 
 def label(metric: str) -> str:
@@ -137,9 +147,17 @@ def answers(evidence: Evidence) -> tuple[Answer, ...]:
                 verdict=_together([check.verdict for check in parts]),
                 checks=parts,
                 post_hoc=any(known.get(digest(claim), {}).get("post_hoc", True) for claim in own),
+                stated=_stated([known.get(digest(claim), {}) for claim in own]),
             )
         )
     return tuple(found)
+
+
+def _stated(registered: Iterable[Mapping[str, Any]]) -> str:
+    """Date and file of the part that was registered last."""
+    last = max(registered, key=lambda one: str(one.get("date", "")))
+    date, file = str(last.get("date", "")), str(last.get("file_sha256", ""))[:12]
+    return ", ".join(filter(None, [date, f"file {file}" if file else ""]))
 
 
 def table(found: Iterable[Answer]) -> Table:
@@ -367,6 +385,6 @@ def _row(answer: Answer, check: Check) -> Row:
             Cell(formats.p_value(check.p_holm), check.p_holm),
             Cell(str(check.n) if check.n else formats.NONE, float(check.n)),
             Cell(check.verdict, mark=mark),
-            Cell("post hoc" if answer.post_hoc else STATED),
+            Cell(answer.standing),
         )
     )

@@ -134,9 +134,8 @@ def _claims(document: Document) -> Iterator[str]:
         return
     yield "## Claims\n"
     for claim in document.claims:
-        standing = "post hoc" if claim.post_hoc else "stated before the runs of this folder"
         source = f"{escape(claim.source)}; " if claim.source else ""
-        yield f"- **{claim.verdict.capitalize()}: {escape(claim.text)}** ({source}{standing})"
+        yield f"- **{claim.verdict.capitalize()}: {escape(claim.text)}** ({source}{escape(claim.standing)})"
         for check in claim.checks:
             yield f"  - {escape(sentence(check))}"
     yield ""

@@ -171,6 +171,7 @@ def _claim(answer: Answer) -> dict[str, Any]:
         "source": answer.source,
         "verdict": answer.verdict,
         "post_hoc": answer.post_hoc,
+        "standing": answer.standing,
         "checks": [
             {
                 "task": check.task or None,
