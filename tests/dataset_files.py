@@ -25,6 +25,8 @@ FOLDS = 5
 def write(name: str, folder: Path) -> Path | None:
     """Write the files of a data set; returns the path where its name needs one, as in `folder:PATH`."""
     target = folder / name
+    if name == "features":
+        return write_vectors(target)
     if name == "csv":
         return write_table(target)
     writers = {
@@ -190,6 +192,14 @@ def write_pictures(folder: Path, classes: int = 10, count: int = 10) -> None:
         for picture in range(count):
             pixels = noise(number * 100 + picture, 12, 12)
             (folder / f"class{number}" / f"{picture}.png").write_bytes(encoded(pixels))
+
+
+def write_vectors(folder: Path, classes: int = 10, count: int = 10) -> Path:
+    folder.mkdir(parents=True)
+    labels = np.repeat(np.arange(classes), count)
+    points = np.random.default_rng(0).normal(size=(classes * count, 6)) + 3 * np.eye(classes, 6)[labels]
+    np.savez(folder / "vectors.npz", features=points.astype(np.float32), labels=labels)
+    return folder / "vectors.npz"
 
 
 def write_table(folder: Path, classes: int = 10, count: int = 10) -> Path:

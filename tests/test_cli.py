@@ -80,7 +80,10 @@ SET_MISTAKES = [
     ("budget.seeds=1000000000", ["budget.seeds: 1000000000 is more than 10000"]),
     ('recipes=["softmax", "softmax "]', ["recipes: 'softmax' is listed twice"]),
     ('recipes=[{name="pixels", use="softmax"}]', ["recipes[0]: 'pixels' is the name of a baseline"]),
-    ('baselines=["pixel"]', ["baselines[0]: 'pixel' is not 'untrained' or 'pixels'; did you mean 'pixels'?"]),
+    (
+        'baselines=["pixel"]',
+        ["'pixel' is not 'untrained', 'pixels', 'features', 'pca' or 'lda'; did you mean 'pixels'?"],
+    ),
     ('tasks=[{dataset="digits:x", protocol="closed-set"}]', ["tasks[0]: digits:x: 'digits' takes no path"]),
     ('tasks=[{dataset="folder:no/such", protocol="closed-set"}]', ["tasks[0]: folder:no/such: is not a folder"]),
     (f"tasks=[{DIGITS_TWICE}]", ["tasks: 'digits/closed-set' is listed twice"]),

@@ -26,6 +26,7 @@ BUILTIN = (
     "csv",
     "digits",
     "fashion-mnist",
+    "features",
     "folder",
     "glyphs",
     "huggingface",
