@@ -15,9 +15,9 @@ from lossbench.specification.spec import Claim
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")]
 
 RECIPES = {
-    "softmax": [0.5, 0.51, 0.49],
-    "softmax+center": [0.6, 0.62, 0.61],
-    "<img src=x onerror=alert(1)>": [0.4, 0.41, 0.42],
+    "softmax": [0.5, 0.51, 0.49, 0.5, 0.51, 0.49, 0.5, 0.5],
+    "softmax+center": [0.6, 0.62, 0.61, 0.6, 0.62, 0.61, 0.6, 0.61],
+    "<img src=x onerror=alert(1)>": [0.4, 0.41, 0.42, 0.4, 0.41, 0.42, 0.4, 0.41],
 }
 CLAIM = Claim(
     text="Center loss helps",
