@@ -8,6 +8,7 @@ from collections.abc import Sequence
 NONE = "–"
 MINUS = "−"
 ELLIPSIS = "…"
+MOST_DECIMALS = 6
 LONGEST_NAME = 24  # characters of a name in a figure
 
 
@@ -35,13 +36,15 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:
-    """A closed interval; a dash where there is none.
+    """A closed interval, with more decimals where fewer would hide that it excludes zero; a dash where there is none.
 
-    >>> interval(-0.01, 0.02)
-    '[−0.010, 0.020]'
+    >>> interval(-0.01, 0.02), interval(-0.0471, -0.0003)
+    ('[−0.010, 0.020]', '[−0.0471, −0.0003]')
     """
     if not (_present(low) and _present(high)):
         return NONE
+    while digits < MOST_DECIMALS and low * high > 0 and round(min(abs(low), abs(high)), digits) == 0:
+        digits += 1
     return f"[{score(low, digits)}, {score(high, digits)}]"
 
 
