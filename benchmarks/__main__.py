@@ -7,6 +7,8 @@ given. `--heavy` adds `workers`, `sharding` and the retrieval of 200,000 embeddi
 card and MNIST. `inference` simulates experiments whose truth is known and prints its own tables: errors, coverage and
 power. `repetition` repeats the ablation, and one loss under six names, `--repetitions` times in the folder `--into`,
 where the same call goes on, and prints how the answers agree; each repetition takes half an hour on two cores.
+`components` crosses the searches and splits of the ablation that lies in `--into`, and prints where the variance of
+an effect comes from and what the budget buys.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from pathlib import Path
 
 import click
 
-from benchmarks import gpu, inference, losses, metrics, repetition, sharding, start, training, workers
+from benchmarks import components, gpu, inference, losses, metrics, repetition, sharding, start, training, workers
 from benchmarks.measure import Row
 from lossbench.run import device
 
 LINE = "{what:<98} {ours:>18} {peer:>9} {ratio:>22}   {limit:<20} {reached}"
 
-OWN_TABLES = ("inference", "repetition")
+OWN_TABLES = ("inference", "repetition", "components")
 NAMES = ("losses", "metrics", "training", "start", "workers", "sharding", "gpu", *OWN_TABLES)
 
 
@@ -58,6 +60,9 @@ def main(names: tuple[str, ...], heavy: bool, into: Path, repetitions: int) -> N
             click.echo(line)
     if "repetition" in names:
         for line in repetition.run(into, repetitions):
+            click.echo(line)
+    if "components" in names:
+        for line in components.run(into):
             click.echo(line)
 
 
