@@ -34,6 +34,7 @@ from lossbench.specification.spec import (
 )
 
 DEFAULTS_UNTIL = 2  # studies whose final runs have the default point beside the chosen one
+LONGER_RUNS = 2  # final runs of a study, at most, that are trained for twice the epochs too
 
 
 class Counts(NamedTuple):
@@ -85,7 +86,7 @@ class Plan:
         trials = len(searched) * budget.trials + len(recipes) - len(searched)
         tried_again = len(searched) * (min(budget.candidates, budget.trials - 1) + 1) * budget.candidate_seeds
         finals = len(recipes) * budget.seeds * (2 if study <= DEFAULTS_UNTIL else 1)
-        longer = len(recipes) if study <= budget.longer else 0
+        longer = len(recipes) * min(budget.seeds, LONGER_RUNS) if study <= budget.longer else 0
         return Counts(trials + tried_again, finals + len(self.baseline_names(task, study)), longer)
 
     def baseline_names(self, task: Task, study: int) -> list[str]:

@@ -180,7 +180,8 @@ class Budget(Table):
         candidates: the highest trials that are tried again, beside the default, before one of them is chosen.
         candidate_seeds: fresh runs of each candidate, which alone decide.
         seeds: final runs of a recipe in a study.
-        longer: studies, from the first, whose chosen points are trained once more for twice the epochs.
+        longer: studies, from the first, whose chosen points are trained for twice the epochs too, with the seeds of the
+            first two final runs.
         racing: whether recipes that are clearly beaten leave (`lossbench.sweep.stopping`).
     """
 

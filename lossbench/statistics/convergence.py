@@ -23,8 +23,8 @@ ConvergenceAnswer = Literal["holds", "moves", "cannot tell"]
 class Change:
     """How the effect of `a` against `b` changes with twice the epochs: (a - b) at twice minus (a - b) at once.
 
-    `effect` is that paired difference of differences over the studies that have both, with its 95 % interval; `region`
-    is how far an effect may move without leaving its own interval.
+    `effect` is that paired difference of differences over the studies that have both, with the interval of the two
+    one-sided tests (90 %); `region` is how far an effect may move without leaving its own interval.
     """
 
     a: str
@@ -54,14 +54,15 @@ def check_convergence(
     `regions` maps each pair to be asked to the half-width of its own interval, or to the region of practical
     equivalence where that is larger: a smaller change does not carry the effect out of its interval. A pair
 
-    - holds, where the interval of the change lies within +-region;
+    - holds, where the change is shown to lie within +-region by two one-sided tests at alpha (Schuirmann 1987): its
+      interval at 1 - 2 alpha does;
     - moves, where it does not and the change differs from zero (Holm over the pairs);
     - else cannot be told: too few studies, too much noise. That is no pass.
 
     All pairs must hold for the whole to hold: an intersection of claims, which needs no correction. Without any pair
     nothing can be told.
     """
-    effects = {pair: _change(once, twice, pair) for pair in regions}
+    effects = {pair: _change(once, twice, pair, 1 - 2 * alpha) for pair in regions}
     adjusted = holm([effect.p for effect in effects.values()])
     changes = tuple(
         Change(a=a, b=b, effect=effect, region=region, answer=_answer(effect, float(p), region, alpha))
@@ -70,11 +71,13 @@ def check_convergence(
     return Convergence(changes=changes, answer=_together([change.answer for change in changes]))
 
 
-def _change(once: Mapping[str, Mapping[int, float]], twice: Mapping[str, Mapping[int, float]], pair: Pair) -> Effect:
+def _change(
+    once: Mapping[str, Mapping[int, float]], twice: Mapping[str, Mapping[int, float]], pair: Pair, confidence: float
+) -> Effect:
     sides = [table.get(name, {}) for table in (twice, once) for name in pair]
     studies = sorted(set.intersection(*(set(side) for side in sides)))
     later_a, later_b, a, b = (np.array([side[study] for study in studies], dtype=np.float64) for side in sides)
-    return paired_effect(later_a - later_b, a - b)
+    return paired_effect(later_a - later_b, a - b, confidence=confidence)
 
 
 def _answer(effect: Effect, p: float, region: float, alpha: float) -> ConvergenceAnswer:

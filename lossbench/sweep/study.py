@@ -89,11 +89,11 @@ class Study:
             **self._finally(number),
         )
 
-    def longer(self, recipe: Recipe, values: Mapping[str, Value]) -> RunSpec:
-        """The first final run of a point with twice the epochs."""
+    def longer(self, recipe: Recipe, values: Mapping[str, Value], number: int) -> RunSpec:
+        """Final run `number` of a point with twice the epochs."""
         training = self.plan.experiment.training
         twice = training.model_copy(update={"epochs": 2 * training.epochs})
-        where = self._finally(1)
+        where = self._finally(number)
         return self.plan.run_spec(
             self.task, recipe, values, final=True, whole=False, audit=False, training=twice, **where
         )

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lossbench.specification.plan import Plan
+from lossbench.specification.plan import LONGER_RUNS, Plan
 from lossbench.specification.recipes import Recipe
 from lossbench.specification.spec import RunSpec, Task
 from lossbench.store import Store
@@ -204,8 +204,8 @@ class Sweep:
         jobs = [self._job(study, recipe.name, "final", trial, *run, values) for run in enumerate(finals, 1)]
         self.feed.need(jobs, then=scored, of=final_score)
         if study.has_longer:
-            longer = study.longer(recipe, values)
-            self.feed.need([self._job(study, recipe.name, "longer", trial, 1, longer, values)])
+            longer = [study.longer(recipe, values, number) for number in numbers[:LONGER_RUNS]]
+            self.feed.need(self._job(study, recipe.name, "longer", trial, *run, values) for run in enumerate(longer, 1))
         if study.has_defaults:
             runs = [study.final(recipe, default, number, whole=False) for number in numbers] if trial else finals
             self.feed.need(self._job(study, recipe.name, "default", 0, *run, default) for run in enumerate(runs, 1))

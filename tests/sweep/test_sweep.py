@@ -37,7 +37,7 @@ FAST = (
     "budget.longer=1",
     'recipes=["softmax", "softmax+center"]',
 )
-ROWS = 2 * (2 * (3 + 2 + 2 + 2) + 2) + 2 + 1  # trials, candidates, default and final runs; untrained; longer, pixels
+ROWS = 2 * (2 * (3 + 2 + 2 + 2) + 2) + 4 + 1  # trials, candidates, default and final runs; untrained; longer, pixels
 
 
 def figures(store, plan):
@@ -76,7 +76,7 @@ def test_every_planned_row_is_there_once(finished):
     counts = table.groupby(["study", "recipe", "role"]).size()
     for recipe in ("softmax", "softmax+center"):
         everywhere = {"trial": 3, "candidate": 2, "default": 2, "final": 2}
-        assert counts[1, recipe].to_dict() == {**everywhere, "longer": 1}
+        assert counts[1, recipe].to_dict() == {**everywhere, "longer": 2}
         assert counts[2, recipe].to_dict() == everywhere
     assert counts[1, "pixels"].to_dict() == {"baseline": 1}
     assert (2, "pixels", "baseline") not in counts
@@ -124,17 +124,18 @@ def test_the_first_final_run_of_a_study_measures_everything_and_only_the_first_o
     assert not any(spec_of(store, run_id)["whole"] for run_id in table.loc[table["role"] == "longer", "run_id"])
 
 
-def test_the_longer_run_is_the_first_final_one_with_twice_the_epochs(finished):
+def test_longer_runs_are_the_first_final_ones_with_twice_the_epochs(finished):
     plan, store, _ = finished
     table = figures(store, plan)
     for recipe in ("softmax", "softmax+center"):
         rows = table[(table["recipe"] == recipe) & (table["study"] == 1)]
-        longer = spec_of(store, rows.loc[rows["role"] == "longer", "run_id"].item())
-        final = spec_of(store, rows.loc[(rows["role"] == "final") & (rows["seed"] == 1), "run_id"].item())
-        assert longer["training"]["epochs"] == 2 * final["training"]["epochs"]
-        assert {name: longer[name] for name in ("terms", "lr", "seed", "deal")} == {
-            name: final[name] for name in ("terms", "lr", "seed", "deal")
-        }
+        for number in (1, 2):
+            runs = rows[rows["seed"] == number].set_index("role")["run_id"]
+            longer, final = spec_of(store, runs["longer"]), spec_of(store, runs["final"])
+            assert longer["training"]["epochs"] == 2 * final["training"]["epochs"]
+            assert {name: longer[name] for name in ("terms", "lr", "seed", "deal")} == {
+                name: final[name] for name in ("terms", "lr", "seed", "deal")
+            }
 
 
 def test_trial_zero_is_the_default_and_fresh_seeds_alone_choose_among_the_best(finished):
