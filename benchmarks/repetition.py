@@ -1,8 +1,8 @@
 """Do the answers survive their own repetition? The ablation, and one loss under six names, under several seeds.
 
-Every repetition is whole: other deals, searches, choices and seeds. They are ordinary experiments in one folder
-(`--into`), so that stopping loses nothing and the same call goes on. After each of them the table is written anew to
-`table.txt` there.
+Every repetition is whole: other deals, searches, choices and seeds; the first has the ablation's own seed. They are
+ordinary experiments in one folder (`--into`), so that stopping loses nothing and the same call goes on. After each of
+them the table is written anew to `table.txt` there.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run(into: Path, repetitions: int, workers: int | None = None, settings: Sequ
     count = available_cores() if workers is None else workers
     executor = ProcessExecutor(count, preload=launch.PRELOAD) if count else SerialExecutor()
     try:
-        for seed, part in product(range(1, repetitions + 1), PARTS):
+        for seed, part in product(range(repetitions), PARTS):
             names = (_six_names(part.rule),) if part.rule else ()
             own = (f"name={part.name}-{seed}", f"seed={seed}", *part.settings, *names, *settings)
             plan = launch.prepare(part.file, own, [])
