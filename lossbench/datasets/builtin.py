@@ -39,6 +39,20 @@ def glyphs(request: Request) -> Dataset:
 
 
 @dataset(
+    "glosses",
+    source="definitions of WordNet 3.0, encoded by all-MiniLM-L6-v2; shipped with lossbench",
+    license="WordNet 3.0 license; the encoder is Apache-2.0",
+    citation="Fellbaum 1998, WordNet: An Electronic Lexical Database; Wang et al. 2020, arXiv:2002.10957",
+    protocols=("open-set", "closed-set"),
+)
+def glosses(request: Request) -> Dataset:
+    """25,794 dictionary definitions as vectors of 128 dimensions, 1,410 classes: the kinds of a noun."""
+    from lossbench.datasets import glosses
+
+    return glosses.load(request)
+
+
+@dataset(
     "mnist",
     source="https://ossci-datasets.s3.amazonaws.com/mnist, as published at yann.lecun.com/exdb/mnist",
     license="CC BY-SA 3.0",

@@ -28,6 +28,7 @@ BUILTIN = (
     "fashion-mnist",
     "features",
     "folder",
+    "glosses",
     "glyphs",
     "huggingface",
     "lfw",
