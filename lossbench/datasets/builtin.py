@@ -39,6 +39,20 @@ def glyphs(request: Request) -> Dataset:
 
 
 @dataset(
+    "glosses",
+    source="definitions of WordNet 3.0, encoded by all-MiniLM-L6-v2; shipped with lossbench",
+    license="WordNet 3.0 license; the encoder is Apache-2.0",
+    citation="Fellbaum 1998, WordNet: An Electronic Lexical Database; Wang et al. 2020, arXiv:2002.10957",
+    protocols=("open-set", "closed-set"),
+)
+def glosses(request: Request) -> Dataset:
+    """25,794 dictionary definitions as vectors of 128 dimensions, 1,410 classes: the kinds of a noun."""
+    from lossbench.datasets import glosses
+
+    return glosses.load(request)
+
+
+@dataset(
     "mnist",
     source="https://ossci-datasets.s3.amazonaws.com/mnist, as published at yann.lecun.com/exdb/mnist",
     license="CC BY-SA 3.0",
@@ -158,3 +172,76 @@ def huggingface(request: Request) -> Dataset:
     from lossbench.datasets import huggingface
 
     return huggingface.load(request)
+
+
+# layouts of owners who ask for an agreement: see `layouts`
+
+
+@dataset(
+    "cub200",
+    source="https://www.vision.caltech.edu/datasets/cub_200_2011, by hand",
+    license="for research; photographs remain their owners'",
+    citation="Wah et al. 2011, Caltech CNS-TR-2011-001",
+    protocols=("open-set",),
+)
+def cub200(request: Request) -> Dataset:
+    """11,788 photographs of 200 kinds of birds: learn on the first hundred, test on the others."""
+    from lossbench.datasets import birds
+
+    return birds.load(request)
+
+
+@dataset(
+    "cars196",
+    source="https://ai.stanford.edu/~jkrause/cars/car_dataset.html, by hand",
+    license="for research",
+    citation="Krause et al. 2013, doi:10.1109/ICCVW.2013.77",
+    protocols=("open-set",),
+)
+def cars196(request: Request) -> Dataset:
+    """16,185 photographs of 196 models of cars: learn on the first 98, test on the others."""
+    from lossbench.datasets import cars
+
+    return cars.load(request)
+
+
+@dataset(
+    "sop",
+    source="https://cvgl.stanford.edu/projects/lifted_struct, by hand",
+    license="for research",
+    citation="Song et al. 2016, arXiv:1511.06452",
+    protocols=("open-set",),
+)
+def sop(request: Request) -> Dataset:
+    """120,053 photographs of 22,634 products, two lists of them: learn on one, test on the other."""
+    from lossbench.datasets import products
+
+    return products.load(request)
+
+
+@dataset(
+    "inshop",
+    source="https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html, by hand",
+    license="for research, by agreement",
+    citation="Liu et al. 2016, doi:10.1109/CVPR.2016.124",
+    protocols=("open-set",),
+)
+def inshop(request: Request) -> Dataset:
+    """52,712 photographs of 7,982 clothes, those of test as queries and gallery."""
+    from lossbench.datasets import clothes
+
+    return clothes.load(request)
+
+
+@dataset(
+    "market1501",
+    source="https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, by hand",
+    license="for research",
+    citation="Zheng et al. 2015, doi:10.1109/ICCV.2015.133",
+    protocols=("open-set",),
+)
+def market1501(request: Request) -> Dataset:
+    """32,217 boxes of 1,501 people and of distractors by six cameras, those of test as queries and gallery."""
+    from lossbench.datasets import pedestrians
+
+    return pedestrians.load(request)

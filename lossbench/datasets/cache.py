@@ -25,7 +25,10 @@ import numpy as np
 
 from lossbench.datasets.dataset import Dataset, Pairs, Request, arrays_of, with_checksum
 
-SHARED_CODE = ("dataset.py", "images.py", "pictures.py", "columns.py", "archives.py")  # beside the decoder's own file
+SHARED_CODE = (
+    *("dataset.py", "images.py", "pictures.py", "columns.py", "archives.py"),
+    *("layouts.py", "lists.py"),
+)  # beside the decoder's own file
 LIBRARIES = ("numpy", "pillow")
 SAMPLES = ("images", "features")  # what an entry keeps in a file of its own
 SETTLED_S = 2.0  # a file changed later than this ago may change again within one tick of its clock

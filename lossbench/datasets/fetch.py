@@ -21,6 +21,7 @@ from typing import IO, Any
 from lossbench.datasets.archives import contents_digest
 from lossbench.datasets.cache import write_whole
 from lossbench.datasets.dataset import DataError, Request
+from lossbench.datasets.layouts import LAYOUTS, found
 from lossbench.datasets.sources import SOURCES, Source, SourceFile
 from lossbench.plugins import Plugin, registry
 
@@ -29,6 +30,7 @@ CHUNK_BYTES = 256 * 1024
 MAX_FILE_BYTES = 2 * 1024**3  # the largest known file has 170 MB
 TIMEOUT_S = 30.0
 SUMS = "SHA256SUMS"
+LEAST_SIZE = 4  # pixels: pictures of many sizes are read whole and kept small to verify them
 
 Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all if known
 
@@ -94,6 +96,8 @@ def _row(plugin: Plugin, folder: Path) -> DataRow:
 
 
 def _state(name: str, folder: Path) -> str:
+    if name in LAYOUTS:
+        return "missing" if found(name, folder) is None else "present"
     if name not in SOURCES:
         return "built in"
     files = SOURCES[name].files
@@ -117,7 +121,9 @@ def verify(name: str, folder: Path) -> list[Finding]:
     plugin_name, _, path = name.partition(":")
     plugin = registry.find("dataset", plugin_name)
     if plugin_name not in SOURCES:
-        return _verify_by_loading(name, plugin, Request(folder=folder, path=path))
+        return _verify_by_loading(
+            name, plugin, Request(folder=folder, path=path, size=LEAST_SIZE if plugin_name in LAYOUTS else None)
+        )
     recorded = _recorded(folder / name)
     return [_finding(file, folder / name / file.name, recorded) for file in SOURCES[name].files]
 
@@ -199,6 +205,10 @@ def fetch(name: str, folder: Path, *, base_url: str | None = None, progress: Pro
         PluginError: no data set of that name.
     """
     registry.find("dataset", name)
+    if name in LAYOUTS:
+        raise DataError(
+            f"{name}: is given out by its owner; put in {folder / name} what you get from {LAYOUTS[name].address}"
+        )
     if name not in SOURCES:
         raise DataError(f"{name}: has nothing to fetch")
     source = SOURCES[name] if base_url is None else Source(url=base_url.rstrip("/"), files=SOURCES[name].files)

@@ -82,7 +82,7 @@ def line(names: Sequence[str], what: str, happened: str) -> str:
     >>> line(["a", "b", "c", "d", "e"], "class", "left out")
     '5 classes left out: a, b, c and 2 more'
     """
-    several = {"class": "classes"}.get(what, f"{what}s")
+    several = {"class": "classes", "box": "boxes"}.get(what, f"{what}s")
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{len(names)} {what if len(names) == 1 else several} {happened}: {', '.join(names[:SHOWN])}{more}"
 

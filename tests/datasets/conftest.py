@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import dataset_files
+import owner_files
 import pytest
 
 from lossbench.datasets import Dataset, load
@@ -49,6 +50,9 @@ def small(tmp_path_factory):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("LOSSBENCH_CACHE", str(root / "cache"))
                 patch.setenv("LOSSBENCH_DATA", str(root / "data"))
+                if name in owner_files.MINIATURES:
+                    owner_files.write(name, root / "data")
+                    owner_files.expect_miniatures(patch)
                 path = dataset_files.write(name, root / "data")
                 loaded[name] = load(f"{name}:{path}" if path else name)
         return loaded[name]

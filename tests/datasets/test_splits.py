@@ -21,18 +21,24 @@ from lossbench.datasets.subset import training_samples
 from lossbench.plugins import registry
 
 BUILTIN = (
+    "cars196",
     "cifar10",
     "cifar100",
     "csv",
+    "cub200",
     "digits",
     "fashion-mnist",
     "features",
     "folder",
+    "glosses",
     "glyphs",
     "huggingface",
+    "inshop",
     "lfw",
+    "market1501",
     "mnist",
     "omniglot",
+    "sop",
 )
 FOLDS = {"closed-set": (None,), "open-set": (None,), "verification": (None, *range(5))}
 EVERY_SPLIT = [

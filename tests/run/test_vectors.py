@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from experiments import ABLATION, run_spec, tiny_plan
 from lossbench import load_results, metrics
 from lossbench.cli import main
+from lossbench.run import evaluation
 from lossbench.run.data import task_data
 from lossbench.run.execution import execute
 from lossbench.run.rows import Rows
@@ -163,3 +164,13 @@ def test_an_experiment_on_vectors_runs_to_its_report(task, tmp_path, monkeypatch
     assert set(figures["status"]) <= {"ok", "collapsed"}  # two epochs at a poor rate learn nothing
     assert set(figures.loc[figures["role"] == "baseline", "recipe"]) == {"untrained", "features"}
     assert (tmp_path / "reports" / "ablation" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("logits", [4, 4 * 7, 4 * 50])
+def test_accuracy_of_the_head_is_the_same_by_blocks(monkeypatch, logits):
+    head = torch.nn.Module()
+    head.logits = lambda points: points  # type: ignore[assignment]
+    points = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(50) % 4
+    monkeypatch.setattr(evaluation, "LOGITS", logits)
+    assert evaluation.head_accuracy([head], points, labels) == metrics.accuracy(points, labels)
