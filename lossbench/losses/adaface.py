@@ -15,14 +15,14 @@ EPSILON = 1e-3  # beside the standard deviation, as in the authors' code
 class AdaFaceLoss(CosineHead):
     """Softmax on scaled cosines, with a margin that follows the length of the embedding.
 
-        q_i = clip((||z_i|| - mu) / (sigma / h), -1, 1)                               (Eq. 16)
-        mu, sigma: moving averages of mean and standard deviation of the lengths      (Eq. 17)
+        q_i = clip((||z_i|| - mu) / (sigma / h), -1, 1)
+        mu, sigma: moving averages of mean and standard deviation of the lengths
         f_y = s (cos(theta_y + g_angle) - g_add),  f_j = s cos theta_j for j != y     (Eq. 18)
-        g_angle = -m q_i,  g_add = m q_i + m                                          (Eq. 19)
+        g_angle = -m q_i,  g_add = m q_i + m
 
-    The length of an embedding stands for the quality of its picture. The shortest (q = -1) have the margin of ArcFace,
-    those of middle length (q = 0) that of CosFace, the longest (q = 1) twice that, with their angle eased by m. No
-    gradient goes through q.
+    All of it is from the paper's section 3.3. The length of an embedding stands for the quality of its picture. The
+    shortest (q = -1) have the margin of ArcFace, those of middle length (q = 0) that of CosFace, the longest (q = 1)
+    twice that, with their angle eased by m. No gradient goes through q.
 
     Eq. 18 as printed multiplies the cosine alone by s; its authors correct that to s times the difference. Their code
     weighs the newest batch by 0.01, which a momentum of 0.99 means here. It starts from mu = 20, sigma = 100; we start
@@ -64,12 +64,12 @@ class AdaFaceLoss(CosineHead):
         """Loss of a batch (B, D) with labels (B,); in training mode the averages step first."""
         quality = self._quality(embeddings)
         cosines = self.cosines(embeddings)
-        eased = (own_angles(cosines, labels) - self.m * quality).clamp(0.0, math.pi)  # Eq. 19: g_angle
+        eased = (own_angles(cosines, labels) - self.m * quality).clamp(0.0, math.pi)  # g_angle = -m q
         return self.cross_entropy(cosines, torch.cos(eased) - self.m * (quality + 1), labels)
 
     @torch.no_grad()
     def _quality(self, embeddings: Tensor) -> Tensor:
-        """Eq. 16: q (B,) of the lengths; in training mode Eq. 17 before."""
+        """q (B,) of the lengths; in training mode the averages step before."""
         lengths = torch.linalg.vector_norm(embeddings.to(self.mean.dtype), dim=1)
         if self.training:
             kept = self.momentum * self.started.to(lengths.dtype)  # nothing is kept of where they stand before

@@ -15,10 +15,11 @@ class MagFaceLoss(CosineHead):
 
         L_i = -log(exp(s cos(theta_y + m(a_i))) / (exp(s cos(theta_y + m(a_i))) + sum_{j != y} exp(s cos theta_j)))
               + lambda_g g(a_i),    a_i = ||x_i||                                     (section 3.2)
-        m(a) = (u_m - l_m) / (u_a - l_a) (a - l_a) + l_m                              (section 4.1)
+        m(a) = (u_m - l_m) / (u_a - l_a) (a - l_a) + l_m
         g(a) = 1 / a + a / u_a^2
 
-    The paper takes a_i within [l_a, u_a] and needs lambda_g of at least
+    Section 3.2 leaves m and g open but for their shapes; these are the ones of the authors' code. The paper takes a_i
+    within [l_a, u_a] and needs lambda_g of at least
     s u_a^2 l_a^2 / (u_a^2 - l_a^2) (u_m - l_m) / (u_a - l_a), 22.6 at its other defaults, so that samples near
     their proxy grow longer. Outside of [l_a, u_a] m keeps the value of that end, as in the authors' code, which
     holds a in g there too, so that a short embedding never grows; here g goes on below l_a by its tangent. Beyond an

@@ -23,7 +23,7 @@ from lossbench.plugins.plugin import DEFAULT_WEIGHT, Float, Input, Kind, Plugin,
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-NAME = re.compile(r"[^\s+@\"'\\:][^+@\"'\\:\x00-\x1f]*")
+NAME = re.compile(r"(?!.*->)[^\s+@\"'\\:][^+@\"'\\:\x00-\x1f]*")
 
 _plugins: dict[tuple[Kind, str], Plugin] = {}
 _files: dict[Path, str] = {}
@@ -193,7 +193,9 @@ def load_file(path: Path) -> str:
 
 def _add(plugin: Plugin) -> None:
     if not NAME.fullmatch(plugin.name):
-        raise PluginError(f"{plugin.kind} {plugin.name!r}: a name holds no '+', '@', ':', quote or control character")
+        raise PluginError(
+            f"{plugin.kind} {plugin.name!r}: a name holds no '+', '->', '@', ':', quote or control character"
+        )
     if not plugin.builtin:
         discovery.load_builtin(plugin.kind)
     if existing := _plugins.get((plugin.kind, plugin.name)):

@@ -90,9 +90,12 @@ def build(spec: RunSpec, data: TaskData) -> Model:
 
     network = parallel.with_global_statistics(make("backbone", spec.backbone, {}))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
-    losses = [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in spec.terms]
+    stages = tuple(
+        [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in stage.terms]
+        for stage in spec.stages
+    )
     seed_globals(spec.seed, "noise")  # for losses that draw while they train
-    return Model(network, losses)
+    return Model(network, stages[0], stages if len(stages) > 1 else ())
 
 
 def _run(spec: RunSpec) -> RunResult:
@@ -109,9 +112,10 @@ def _run(spec: RunSpec) -> RunResult:
     else:  # a baseline: epoch 0 is all there is
         if callable(fit := getattr(model.network, "fit", None)):  # in closed form, to what the others train on
             fit(data.train.images, data.train.labels)
-        history = History(best_state=model.state())
+        history = History(best_state=model.state(), best_losses=model.losses)
         history.best_score = (observer.validate(0) or {}).get("val_map_at_r", math.nan)
     collapsed = _has_collapsed(history, observer.val_embeddings, data.num_classes)
+    model.losses = history.best_losses
     model.load(history.best_state)
     metrics_, arrays = evaluate(spec, model, data, history.best_score)
     clock.lap("evaluation")
@@ -148,12 +152,12 @@ def _costs(model: Model, clock: Clock, history: History) -> dict[str, float]:
     costs["train_cpu_s"] = history.cpu_s
     costs["images"] = float(history.images)
     costs["images_per_s"] = history.images / clock.training_s if history.images else math.nan
-    counting: list[Any] = [term.module for term in model.losses if hasattr(term.module, "take_tuple_counts")]
+    counting: list[Any] = [term.module for term in model.every_loss if hasattr(term.module, "take_tuple_counts")]
     counts = [module.take_tuple_counts() for module in counting]
     formed, active = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     costs["tuples_per_step"] = formed / history.steps if history.steps else 0.0
     costs["active_tuple_share"] = active / formed if formed else math.nan
-    costs["loss_parameters"] = float(sum(sharding.parameters(term.module) for term in model.losses))
+    costs["loss_parameters"] = float(sum(sharding.parameters(term.module) for term in model.every_loss))
     return costs
 
 

@@ -95,7 +95,7 @@ def _jackknife(test: Tensor, labels: Tensor, protocol: str) -> np.ndarray:
 def _pull(spec: RunSpec, model: Model, data: TaskData) -> dict[str, float]:
     """The pull of the centers in the first batch of training, from where the chosen epoch has them."""
     first = batch_plan(
-        spec.sampler,
+        spec.stages[model.stage].sampler,
         data.train.labels,
         batch_size=spec.training.batch_size,
         samples_per_class=spec.training.samples_per_class,

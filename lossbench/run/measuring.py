@@ -26,7 +26,7 @@ from lossbench.run.device import environment, set_up
 from lossbench.run.execution import build
 from lossbench.run.sampling import balanced_plan
 from lossbench.run.seeding import stream
-from lossbench.run.training import Model, autocast, combine, make_optimizer, to_input
+from lossbench.run.training import Model, WeightedLoss, autocast, combine, make_optimizer, to_input
 from lossbench.specification.spec import RunSpec, Term
 
 BACKBONE = ""  # the name of the step without any loss
@@ -47,12 +47,23 @@ class Stepper:
 
     def __init__(self, spec: RunSpec, data: TaskData) -> None:
         self.model: Model = build(spec, data)
-        self.optimizer = make_optimizer(self.model, spec.training, spec.lr or 1e-3)
+        self.stages: list[tuple[list[WeightedLoss], torch.optim.Optimizer, float]] = []
+        for stage, losses in zip(spec.stages, self.model.stages or (self.model.losses,), strict=True):
+            self.model.losses = losses
+            optimizer = make_optimizer(self.model, spec.training, spec.lr or 1e-3)
+            self.stages.append((losses, optimizer, stage.epochs / spec.training.epochs))
         self.precision = autocast(spec.training)
         self.now = _clock(spec.training.device)
 
     def step(self, batch: Tensor, labels: Tensor) -> list[float]:
-        """Seconds of each part of one step."""
+        """Seconds of each part of one step; of a recipe in stages, of a step of each by its share of the steps."""
+        found = []
+        for losses, optimizer, share in self.stages:
+            self.model.losses = losses
+            found.append([share * seconds for seconds in self._step(optimizer, batch, labels)])
+        return [sum(parts) for parts in zip(*found, strict=True)]
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Tensor, labels: Tensor) -> list[float]:
         self.model.train(True)
         ticks = [self.now()]
         with self.precision:
@@ -64,10 +75,10 @@ class Stepper:
         else:
             total = embeddings.sum()  # the cheapest function that gives the backbone a gradient
         ticks.append(self.now())
-        self.optimizer.zero_grad()
+        optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         ticks.append(self.now())
-        self.optimizer.step()
+        optimizer.step()
         ticks.append(self.now())
         return [after - before for before, after in pairwise(ticks)]
 
@@ -86,7 +97,7 @@ def measure_steps(specs: Mapping[str, RunSpec]) -> dict[str, Any]:
     set_up(first.training.device)
     registry.load_files(first.plugin_files)
     data = task_data(first)
-    steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=())}, data)
+    steppers, failed = _steppers({**specs, BACKBONE: replace(first, terms=(), then=None)}, data)
     batches = _batches(first, data)
     order = random.Random(0)
     seconds: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in steppers}

@@ -24,7 +24,8 @@ class Observer:
         self.audit: list[float] = []
         self.epochs: list[np.ndarray] = []
         self.val_embeddings = torch.empty(0)
-        self.centers = dict(centers_of(model))
+        self.keeping = [term for term in model.every_loss if hasattr(term.module, "centers")]
+        self.centers = [sharding.centers(term.module).clone() for term in self.keeping]
         self.drawn_centers: list[np.ndarray] = []
         plane = spec.embedding_dim == 2
         self.drawn_index = drawn_index(len(data.test.labels), PLANE_SAMPLES if plane else MAP_SAMPLES)
@@ -55,7 +56,7 @@ class Observer:
         if self.spec.whole:
             self.epochs.append(sample.clamp(-LARGEST_DRAWN, LARGEST_DRAWN).cpu().numpy().astype(np.float16))
             if self.spec.embedding_dim == 2:
-                self.drawn_centers += [self.centers[name].cpu().numpy() for name in list(self.centers)[:1]]
+                self.drawn_centers += [centers.cpu().numpy() for centers in self.centers[:1]]
 
     def _test_map_at_r(self, embeddings: Tensor) -> float:
         if not embeddings.isfinite().all():
@@ -63,13 +64,18 @@ class Observer:
         return metrics.retrieval_metrics(metrics.unit(embeddings), self.data.test.labels)["map_at_r"]
 
     def _center_drift(self) -> dict[str, float]:
-        """Mean distance by which the centers moved since the last look, and how many never did."""
-        drift = {}
-        for name, centers in centers_of(self.model):
-            moved = (centers - self.centers[name]).norm(dim=1)
-            self.centers[name] = centers
-            drift[f"{name}.drift"] = float(moved.mean())
-            drift[f"{name}.dead_centers"] = float((moved == 0).sum())
+        """Mean distance by which the centers moved since the last look, and how many never did; NaN where the loss is
+        of the other stage.
+        """
+        drift = {f"{term.name}.{fact}": math.nan for term in self.keeping for fact in ("drift", "dead_centers")}
+        for place, term in enumerate(self.keeping):
+            if term not in self.model.losses:
+                continue
+            centers = sharding.centers(term.module).clone()
+            moved = (centers - self.centers[place]).norm(dim=1)
+            self.centers[place] = centers
+            drift[f"{term.name}.drift"] = float(moved.mean())
+            drift[f"{term.name}.dead_centers"] = float((moved == 0).sum())
         return drift
 
     @property

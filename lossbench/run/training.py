@@ -18,7 +18,7 @@ from lossbench.run.clock import Clock, TimeLimitError
 from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
-from lossbench.specification.spec import RunSpec, Training
+from lossbench.specification.spec import RunSpec, Stage, Training
 
 State = dict[str, dict[str, Tensor]]
 
@@ -34,10 +34,26 @@ class WeightedLoss:
 
 @dataclass(slots=True)
 class Model:
-    """What is trained: the network and the modules of the losses."""
+    """What is trained: the network and the modules of the losses.
+
+    Attributes:
+        losses: of the stage that trains, or whose state was put back.
+        stages: the losses of every stage, where there are several.
+    """
 
     network: nn.Module
     losses: list[WeightedLoss]
+    stages: tuple[list[WeightedLoss], ...] = ()
+
+    @property
+    def stage(self) -> int:
+        """Which stage the losses are of, from 0."""
+        return next((number for number, losses in enumerate(self.stages) if losses is self.losses), 0)
+
+    @property
+    def every_loss(self) -> list[WeightedLoss]:
+        """The losses of all stages."""
+        return [term for losses in self.stages or (self.losses,) for term in losses]
 
     def parts(self) -> dict[str, nn.Module]:
         """Every module by a stable name."""
@@ -75,7 +91,7 @@ class History:
         curves: one value for each epoch that was validated, epoch 0 (untrained) first; `epoch` numbers them; NaN where
             there is none.
         best_epoch: the epoch of the highest validation score, the first of equals.
-        best_state: the model at that epoch.
+        best_state, best_losses: the model at that epoch, and the losses of its stage.
         steps, images: optimizer steps taken and images seen.
         cpu_s: CPU seconds of training, evaluation left out.
         diverged_epoch: the epoch that ended with a value that is not finite, if any.
@@ -85,6 +101,7 @@ class History:
     best_epoch: int = 0
     best_score: float = -math.inf
     best_state: State = field(default_factory=dict)
+    best_losses: list[WeightedLoss] = field(default_factory=list)
     steps: int = 0
     images: int = 0
     cpu_s: float = 0.0
@@ -108,6 +125,8 @@ def train(
 
     Where several processes train together, each takes its share of every batch (`parallel`).
 
+    A second stage goes on with the network, and has losses, optimizer, schedule and order of the samples of its own.
+
     Nothing waits for a device within an epoch: batches and shifts are drawn on the host before the first step, sums
     of the losses are read after the last.
 
@@ -120,11 +139,10 @@ def train(
         TimeLimitError: more than `time_limit_s` seconds at the end of an epoch, evaluation included.
     """
     settings = spec.training
-    order, augment = stream(spec.seed, "order"), stream(spec.seed, "augment")
-    optimizer = make_optimizer(model, settings, spec.lr)
     steps_per_epoch = max(1, len(labels) // settings.batch_size)
-    factor = rate_factor(settings, steps_per_epoch * settings.epochs)
     precision = autocast(settings)
+    starts = _starts(spec)
+    silent = {f"loss.{term.name}": math.nan for losses in model.stages for term in losses}  # of the other stage
     validated = validated_epochs(settings)
     history = History()
     _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
@@ -132,8 +150,15 @@ def train(
 
     for epoch in range(1, settings.epochs + 1):
         began_cpu_s = time.process_time()
+        if epoch in starts:
+            number, stage = starts[epoch]
+            model.losses = model.stages[number] if model.stages else model.losses
+            order, augment = (stream(spec.seed, _of_stage(name, number)) for name in ("order", "augment"))
+            optimizer = make_optimizer(model, settings, spec.lr)
+            factor = rate_factor(settings, steps_per_epoch * stage.epochs)
+            taken = history.steps
         plan = batch_plan(
-            spec.sampler,
+            stage.sampler,
             labels,
             batch_size=settings.batch_size,
             samples_per_class=settings.samples_per_class,
@@ -159,7 +184,7 @@ def train(
             parallel.sum_gradients(model.network)
             clock.lap("backward")
             for group in optimizer.param_groups:
-                group["lr"] = spec.lr * factor(history.steps + step)
+                group["lr"] = spec.lr * factor(history.steps - taken + step)
             optimizer.step()
             for running, value in zip(sums, values, strict=True):
                 running += value
@@ -180,11 +205,25 @@ def train(
         coverage = int(plan.flatten().bincount().count_nonzero()) / len(labels)
         scores = parallel.from_first(validate(epoch) if finite else None)
         facts = {"loss": loss, "coverage": coverage, "wall_s": clock.training_s}
-        facts |= {f"loss.{term.name}": mean for term, mean in zip(model.losses, means, strict=True)}
+        facts |= silent | {f"loss.{term.name}": mean for term, mean in zip(model.losses, means, strict=True)}
         clock.lap("evaluation")
         if not _keep(history, model, epoch, scores, facts):
             break
     return history
+
+
+def _starts(spec: RunSpec) -> dict[int, tuple[int, Stage]]:
+    """The epoch with which each stage begins, to its number from 0 and the stage."""
+    found, first = {}, 1
+    for number, stage in enumerate(spec.stages):
+        found[first] = number, stage
+        first += stage.epochs
+    return found
+
+
+def _of_stage(name: str, number: int) -> str:
+    """The stream of that name of a stage: a second one meets the samples in another order than the first did."""
+    return f"{name}.stage.{number}" if number else name
 
 
 def validated_epochs(settings: Training) -> tuple[int, ...]:
@@ -276,5 +315,5 @@ def _keep(history: History, model: Model, epoch: int, scores: dict[str, float] |
     history.record(epoch=epoch, **facts, **scores)
     if scores["val_map_at_r"] > history.best_score:
         history.best_epoch, history.best_score = epoch, scores["val_map_at_r"]
-        history.best_state = model.state()
+        history.best_state, history.best_losses = model.state(), model.losses
     return True

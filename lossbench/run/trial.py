@@ -55,8 +55,9 @@ def training(subject: Subject) -> str:
 def _spec(subject: Subject) -> RunSpec:
     recipe = make_recipe(subject.plugin.name, subject.plugin.name, SETTINGS)
     values = {**recipe.defaults, **subject.params}
+    (stage,) = recipe.stages(values, SETTINGS.epochs)
     return RunSpec(
-        task=TASK, backbone="convnet", embedding_dim=32, terms=recipe.terms(values), sampler=recipe.sampler,
+        task=TASK, backbone="convnet", embedding_dim=32, terms=stage.terms, sampler=stage.sampler,
         lr=float(values["lr"]), training=SETTINGS, seed=0, final=False,
         provenance=Provenance(data=source(TASK.dataset, None, "crop").checksum, code=""),
     )  # fmt: skip

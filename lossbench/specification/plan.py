@@ -102,18 +102,23 @@ class Plan:
     ) -> RunSpec:
         """One training run of a recipe; `where` holds further fields of the specification, such as its deal."""
         experiment = self.experiment
+        where = {"training": experiment.training, **where}
+        first, *later = stages = recipe.stages(values, where["training"].epochs)
+        trained = {term.loss for stage in stages for term in stage.terms}
+        losses = [plugin for plugin in recipe.losses if plugin.name in trained]
         return RunSpec(
             task=task,
             backbone=experiment.backbone,
             embedding_dim=experiment.embedding_dim,
-            terms=recipe.terms(values),
-            sampler=recipe.sampler,
+            terms=first.terms,
+            sampler=first.sampler,
+            then=later[0] if later else None,
             lr=float(values["lr"]),
             seed=seed,
             final=final,
-            provenance=self.provenance(task, recipe.losses, experiment.backbone),
+            provenance=self.provenance(task, losses, experiment.backbone),
             plugin_files=self.plugin_files,
-            **{"training": experiment.training, **where},
+            **where,
         )
 
     def baseline_spec(self, task: Task, name: str, *, seed: int, **where: Any) -> RunSpec:

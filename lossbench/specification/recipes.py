@@ -3,16 +3,20 @@
 A rule lists registered losses joined by `+`; the first has weight 1, the second `lambda`, every further one
 `lambda_<loss>`. `@uniform` or `@balanced` replaces the sampler, which otherwise is balanced as soon as one
 term needs it.
+
+`softmax->arcface` has two stages, each of which is such a list: the second goes on with the network that the first has
+left, and the two share the epochs that any recipe has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from lossbench.plugins import Choice, Float, Int, Plugin, PluginError, Range, Sampler, registry
-from lossbench.specification.spec import Term, Training, Value, nearest
+from lossbench.specification.spec import Stage, Term, Training, Value, nearest
 
 # The documented default and the search range of the learning rate: the same for every recipe.
 LEARNING_RATES: dict[str, tuple[float, Float]] = {
@@ -20,78 +24,132 @@ LEARNING_RATES: dict[str, tuple[float, Float]] = {
     "sgd": (1e-2, Float(1e-3, 1.0, log=True, valid=(0.0, 1e6))),
 }
 SAMPLERS: tuple[Sampler, ...] = ("uniform", "balanced")
+ARROW = "->"  # between two stages
+SHARE = "share"  # of the epochs that the first stage has
+SHARES = Float(0.1, 0.9, valid=(0.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Losses that train together, and the batches that they get."""
+
+    losses: tuple[Plugin, ...]
+    sampler: Sampler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Terms, sampler and search space under one name.
+    """One or two parts and a search space under one name.
 
     Attributes:
+        parts: of a staged recipe two, in turn.
         space: every parameter's range, `lr` first; parameters fixed by the experiment are not in it.
         defaults: every parameter's value in trial 0, fixed ones included.
-        owners: which loss each parameter belongs to; None for `lr` and weights.
     """
 
     name: str
-    losses: tuple[Plugin, ...]
-    sampler: Sampler
+    parts: tuple[Part, ...]
     space: Mapping[str, Range]
     defaults: Mapping[str, Value]
+
+    @property
+    def losses(self) -> tuple[Plugin, ...]:
+        """The losses of all parts, each once."""
+        return _losses(self.parts)
+
+    @property
+    def sampler(self) -> str:
+        """Its batches, for a reader."""
+        return " then ".join(dict.fromkeys(part.sampler for part in self.parts))
 
     @property
     def searched(self) -> dict[str, Range]:
         """The parameters that a study searches."""
         return {name: allowed for name, allowed in self.space.items() if allowed.tune}
 
-    def terms(self, values: Mapping[str, Value]) -> tuple[Term, ...]:
-        """The losses with their weights and parameters at the given values."""
-        terms = []
-        for position, plugin in enumerate(self.losses):
-            weight = 1.0 if position == 0 else float(values[weight_name(self.losses, position)])
-            names = parameter_names(self.losses, position)
-            params = tuple((own, values[name]) for own, name in names.items())
-            terms.append(Term(loss=plugin.name, weight=weight, params=params))
-        return tuple(terms)
+    def terms(self, values: Mapping[str, Value], part: int = 0) -> tuple[Term, ...]:
+        """The losses of a part with their weights and parameters at the given values."""
+        weights, names = _weight_names(self.parts), _parameter_names(self.parts)
+        return tuple(
+            Term(
+                loss=plugin.name,
+                weight=float(values[weights[plugin.name]]) if position else 1.0,
+                params=tuple((own, values[name]) for own, name in names[plugin.name].items()),
+            )
+            for position, plugin in enumerate(self.parts[part].losses)
+        )
+
+    def stages(self, values: Mapping[str, Value], epochs: int) -> tuple[Stage, ...]:
+        """What trains for how many of so many epochs; a stage that has none is left out.
+
+        The first of two has its `share` of the epochs, rounded to whole ones.
+        """
+        lengths = [epochs]
+        if len(self.parts) > 1:
+            first = math.floor(float(values[SHARE]) * epochs + 0.5)
+            lengths = [first, epochs - first]
+        return tuple(
+            Stage(terms=self.terms(values, number), sampler=part.sampler, epochs=length)
+            for number, (part, length) in enumerate(zip(self.parts, lengths, strict=True))
+            if length
+        )
 
 
 def make_recipe(name: str, rule: str, training: Training) -> Recipe:
     """The recipe that a rule describes.
 
     Raises:
-        PluginError: unknown loss or sampler, or a loss named twice.
+        PluginError: unknown loss or sampler, a loss named twice in a stage, or more than two stages.
     """
-    body, at, sampler = rule.partition("@")
-    if at and sampler not in SAMPLERS:
-        raise PluginError(f"unknown sampler {sampler!r}{nearest(sampler, SAMPLERS)}")
-    losses = tuple(registry.find("loss", part.strip()) for part in body.split("+"))
-    if len({plugin.name for plugin in losses}) < len(losses):
-        raise PluginError(f"{rule!r} names a loss twice")
+    parts = tuple(_part(each.strip()) for each in rule.split(ARROW))
+    if len(parts) > 2:
+        raise PluginError(f"{rule!r} has {len(parts)} stages; a recipe has one or two")
     default_lr, range_lr = LEARNING_RATES[training.optimizer]
     space: dict[str, Range] = {"lr": range_lr}
     defaults: dict[str, Value] = {"lr": default_lr}
-    for position, plugin in enumerate(losses):
-        if position:
-            weight = weight_name(losses, position)
+    if len(parts) > 1:
+        space[SHARE], defaults[SHARE] = SHARES, 0.5
+    weights, names = _weight_names(parts), _parameter_names(parts)
+    for plugin in _losses(parts):
+        if weight := weights.get(plugin.name):
             space[weight], defaults[weight] = plugin.weight, plugin.default_weight
-        names = parameter_names(losses, position)
-        space |= {name: plugin.space[own] for own, name in names.items()}
-        defaults |= {name: plugin.defaults[own] for own, name in names.items()}
+        own = names[plugin.name]
+        space |= {name: plugin.space[each] for each, name in own.items()}
+        defaults |= {name: plugin.defaults[each] for each, name in own.items()}
+    return Recipe(name=name, parts=parts, space=space, defaults=defaults)
+
+
+def _part(rule: str) -> Part:
+    """The part that `softmax+center@balanced` describes."""
+    body, at, sampler = rule.partition("@")
+    if at and sampler not in SAMPLERS:
+        raise PluginError(f"unknown sampler {sampler!r}{nearest(sampler, SAMPLERS)}")
+    losses = tuple(registry.find("loss", each.strip()) for each in body.split("+"))
+    if len({plugin.name for plugin in losses}) < len(losses):
+        raise PluginError(f"{rule!r} names a loss twice")
     needed: Sampler = "balanced" if any(plugin.sampler == "balanced" for plugin in losses) else "uniform"
-    chosen = cast(Sampler, sampler) if at else needed
-    return Recipe(name=name, losses=losses, sampler=chosen, space=space, defaults=defaults)
+    return Part(losses=losses, sampler=cast(Sampler, sampler) if at else needed)
 
 
-def weight_name(losses: tuple[Plugin, ...], position: int) -> str:
-    """`lambda` for the second term, `lambda_<loss>` for later ones."""
-    return "lambda" if position == 1 else f"lambda_{losses[position].name}"
+def _losses(parts: Sequence[Part]) -> tuple[Plugin, ...]:
+    """Every loss once, in the order of the rule; in both stages it has the same parameters."""
+    return tuple({plugin.name: plugin for part in parts for plugin in part.losses}.values())
 
 
-def parameter_names(losses: tuple[Plugin, ...], position: int) -> dict[str, str]:
-    """A loss's parameters by their names in the recipe: a taken name is followed by `_<loss>`."""
-    taken = {"lr", *(weight_name(losses, number) for number in range(1, len(losses)))}
-    taken |= {name for plugin in losses[:position] for name in plugin.space}
-    plugin = losses[position]
-    return {own: f"{own}_{plugin.name}" if own in taken else own for own in plugin.space}
+def _weight_names(parts: Sequence[Part]) -> dict[str, str]:
+    """Of each loss that is added to another its weight: `lambda` for the first, `lambda_<loss>` for later ones."""
+    added = dict.fromkeys(plugin.name for part in parts for plugin in part.losses[1:])
+    return {loss: f"lambda_{loss}" if position else "lambda" for position, loss in enumerate(added)}
+
+
+def _parameter_names(parts: Sequence[Part]) -> dict[str, dict[str, str]]:
+    """Of each loss its parameters with their names in the recipe: a taken name is followed by `_<loss>`."""
+    taken = {"lr", *_weight_names(parts).values(), *([SHARE] if len(parts) > 1 else [])}
+    found: dict[str, dict[str, str]] = {}
+    for plugin in _losses(parts):
+        found[plugin.name] = {own: f"{own}_{plugin.name}" if own in taken else own for own in plugin.space}
+        taken |= set(plugin.space)
+    return found
 
 
 def with_params(recipe: Recipe, params: Mapping[str, Any]) -> tuple[Recipe, list[tuple[str, str]]]:

@@ -300,6 +300,15 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Losses that train together for so many epochs of a run, on batches of one sampler."""
+
+    terms: tuple[Term, ...]
+    sampler: Literal["uniform", "balanced"]
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """What else a result depends on: the same spec under another provenance is another run.
 
@@ -324,6 +333,7 @@ class RunSpec:
     Attributes:
         terms: the losses; none for a baseline, which is not trained.
         sampler: `uniform` or `balanced` batches.
+        then: the second stage, which has the last epochs; `terms` and `sampler` are those of the first.
         final: whether test is embedded and scored.
         fold: the fold of the task's data set; None: the split without folds.
         deal: seed by which training and validation samples were dealt; None: the split as published or fixed.
@@ -346,7 +356,15 @@ class RunSpec:
     deal: int | None = None
     whole: bool = True
     audit: bool = True
+    then: Stage | None = None
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What trains, in turn; one stage unless there is a `then`."""
+        later = () if self.then is None else (self.then,)
+        first = self.training.epochs - sum(stage.epochs for stage in later)
+        return (Stage(terms=self.terms, sampler=self.sampler, epochs=first), *later)
 
     @cached_property
     def key(self) -> str:
@@ -385,6 +403,10 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
     plain = _as_dict(spec)
     plain |= {"task": dict(_fields(spec.task)), "training": dict(_fields(spec.training))}
     plain |= {"terms": [_as_dict(term) for term in spec.terms], "provenance": _as_dict(spec.provenance)}
+    if spec.then is None:
+        del plain["then"]
+    else:
+        plain["then"] = _as_dict(spec.then) | {"terms": [_as_dict(term) for term in spec.then.terms]}
     return plain
 
 
@@ -399,7 +421,7 @@ def _settings(table: Task | Training, *left_out: str) -> dict[str, Any]:
     return table.model_dump(exclude=set(left_out), exclude_defaults=True)
 
 
-def _as_dict(part: RunSpec | Term | Provenance) -> dict[str, Any]:
+def _as_dict(part: RunSpec | Term | Stage | Provenance) -> dict[str, Any]:
     """The fields of a specification; unlike `dataclasses.asdict`, which copies frozen tuples item by item."""
     return {name: getattr(part, name) for name in part.__dataclass_fields__}
 
@@ -410,7 +432,10 @@ def from_json(plain: Mapping[str, Any]) -> RunSpec:
     Raises:
         ValueError, TypeError, KeyError: they are not such values.
     """
-    terms = [Term(**{**term, "params": tuple(map(tuple, term["params"]))}) for term in plain["terms"]]
+
+    def terms(found: Mapping[str, Any]) -> tuple[Term, ...]:
+        return tuple(Term(**{**term, "params": tuple(map(tuple, term["params"]))}) for term in found["terms"])
+
     provenance: dict[str, Any] = {
         name: value if isinstance(value, str) else tuple(map(tuple, value))
         for name, value in plain["provenance"].items()
@@ -418,7 +443,8 @@ def from_json(plain: Mapping[str, Any]) -> RunSpec:
     rebuilt = {
         "task": Task.model_validate(plain["task"]),
         "training": Training.model_validate(plain["training"]),
-        "terms": tuple(terms),
+        "terms": terms(plain),
+        "then": Stage(**{**then, "terms": terms(then)}) if (then := plain.get("then")) else None,
         "provenance": Provenance(**provenance),
         "plugin_files": tuple(plain["plugin_files"]),
     }

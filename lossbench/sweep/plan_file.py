@@ -108,7 +108,8 @@ def stale_reasons(
         data = next((checksum for task, checksum in tasks if spec.get("task") == task), None)
         if data is None or (spec["training"], spec["embedding_dim"]) != settings:
             continue
-        code = code_of(spec["backbone"], tuple(term["loss"] for term in spec["terms"]))
+        stages = [spec, spec["then"]] if "then" in spec else [spec]
+        code = code_of(spec["backbone"], tuple(term["loss"] for stage in stages for term in stage["terms"]))
         now, before = {"data": data, "code": code, "libraries": libraries}, spec["provenance"]
         if changed := [part for part, value in now.items() if value != before[part]]:
             found[run_id] = changed

@@ -88,7 +88,8 @@ def run_scaling(plan: Plan, store: Store, executor: Executor) -> None:
     terms: dict[str, Term] = {}
     for task in plan.experiment.tasks:
         for spec in probe_specs(plan, store, task).values():
-            terms |= {term.loss: term for term in spec.terms if term.loss not in terms}
+            found = [term for stage in spec.stages for term in stage.terms]
+            terms |= {term.loss: term for term in found if term.loss not in terms}
     device = plan.experiment.training.device
     document["scaling"] = executor.submit(_measure_scaling, list(terms.values()), plan.plugin_files, device).result()
     store.write_probe(name, document)

@@ -45,7 +45,8 @@ class Replay:
     def lines(self) -> list[str]:
         """The finding for a reader."""
         spec = self.spec
-        losses = " + ".join(f"{term.weight:g} {term.loss}" for term in spec.terms) or "no training"
+        stages = [" + ".join(f"{term.weight:g} {term.loss}" for term in stage.terms) for stage in spec.stages]
+        losses = " -> ".join(stages) or "no training"
         found = [f"run {spec.run_id}: {losses} on {spec.task.key}, seed {spec.seed}, lr {spec.lr:g}"]
         found += [f"  {line}" for line in self.differences]
         if not self.differences:
@@ -117,7 +118,7 @@ def replay(record: Record, executor: Executor, *, tolerance: float = TOLERANCE) 
 
 def _provenance_now(spec: RunSpec) -> Provenance:
     registry.load_files(spec.plugin_files)
-    losses = [registry.find("loss", term.loss) for term in spec.terms]
+    losses = [registry.find("loss", term.loss) for stage in spec.stages for term in stage.terms]
     checksum = datasets.load(
         spec.task.dataset, spec.task.input_size or spec.training.input_size, spec.task.fit
     ).checksum
