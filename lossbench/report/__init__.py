@@ -107,6 +107,8 @@ def _terminal(document: Document) -> Iterator[str]:
         for text in filter(None, (item.answer.margin, *item.answer.details)):
             yield f"  {text}".replace("−", "-").replace("±", "+-")
         yield from (f"  note: {caveat}" for caveat in item.answer.caveats)
+        if (settle := item.steps.settle) and settle.command:
+            yield f"  to settle it: {settle.command}"
         if "ranking" in item.tables:
             yield ""
             yield from (f"  {line}" for line in plain(item.tables["ranking"], columns=8))
