@@ -13,7 +13,20 @@ if TYPE_CHECKING:
     from lossbench.plugins import Choice, Float, Int, Problem, backbone, dataset, loss, metric
     from lossbench.store import load_results
 
-__all__ = ["Choice", "Float", "Int", "Problem", "backbone", "dataset", "load_results", "loss", "metric"]
+# Of the others: `plugins`. What trains has no import here, not even for its types: the report imports this file.
+_HOME = {"load_exported": "run.exported", "load_results": "store"}
+__all__ = [
+    "Choice",
+    "Float",
+    "Int",
+    "Problem",
+    "backbone",
+    "dataset",
+    "load_exported",
+    "load_results",
+    "loss",
+    "metric",
+]
 __version__ = "0.1.0"
 
 
@@ -21,8 +34,7 @@ def __getattr__(name: str) -> Any:
     """The public name from its module; pandas is imported only where results are loaded."""
     if name not in __all__:
         raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
-    home = "store" if name == "load_results" else "plugins"
-    return getattr(importlib.import_module(f"lossbench.{home}"), name)
+    return getattr(importlib.import_module(f"lossbench.{_HOME.get(name, 'plugins')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -233,10 +233,14 @@ def diff(first: Path, second: Path) -> None:
 @one_line_errors
 def export(name: str, task: str | None, recipe: str | None, out: Path, runs: Path) -> None:
     """Write embeddings and network of the winner of an experiment."""
-    from lossbench.report.exporting import export as lines
+    from lossbench.report.exporting import export as written
 
-    for line in lines(name, runs, out, task=task, recipe=recipe):
-        click.echo(line)
+    for exported in written(name, runs, out, task=task, recipe=recipe):
+        click.echo(exported.line)
+        if exported.has_network:
+            from lossbench.run.exported import write_torchscript
+
+            click.echo(f"  {write_torchscript(exported.folder)}")
 
 
 @main.command()

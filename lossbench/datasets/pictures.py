@@ -59,7 +59,7 @@ def decoded(listed: Listed, request: Request) -> Dataset:
     seen_through: list[str] = []
     for row, (name, file) in enumerate(zip(listed.names, listed.files, strict=True)):
         try:
-            picture, layered = _read(file)
+            picture, layered = read(file)
         except Unreadable as reason:
             unreadable.append(f"{name} ({reason})")
             continue
@@ -87,7 +87,7 @@ def line(names: Sequence[str], what: str, happened: str) -> str:
     return f"{len(names)} {what if len(names) == 1 else several} {happened}: {', '.join(names[:SHOWN])}{more}"
 
 
-def _read(file: Path) -> tuple[Image.Image, bool]:
+def read(file: Path) -> tuple[Image.Image, bool]:
     """The picture in a file, upright, and whether any of it is transparent.
 
     Raises:

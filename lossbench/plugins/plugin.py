@@ -20,6 +20,8 @@ Kind = Literal["loss", "dataset", "backbone", "metric"]
 Sampler = Literal["uniform", "balanced"]
 Input = Literal["images", "vectors"]
 
+OBJECT = "object "  # what the digest of a plugin begins with that is no file's, but was given as a Python object
+
 KINDS: tuple[Kind, ...] = ("loss", "dataset", "backbone", "metric")
 FOLDERS: dict[Kind, str] = {
     "loss": "losses",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from lossbench.report import all_reports
 from lossbench.report.document import Document, TaskReport, compose
 from lossbench.report.drawing.svg import standalone
 from lossbench.report.evidence.comparisons import Evidence
@@ -44,7 +45,7 @@ def watch(name: str, runs: Path, reports: Path) -> Iterator[str]:
 
 
 def write(name: str, runs: Path, reports: Path, *, reload_s: int | None = None) -> Iterator[str]:
-    """Write the report of an experiment to `reports/<name>/`; yield the lines to print.
+    """Write the report of an experiment to `reports/<name>/`, and the page of all reports; yield the lines to print.
 
     Args:
         name: of an experiment whose plan is in `runs`; its runs may be incomplete.
@@ -65,6 +66,7 @@ def write(name: str, runs: Path, reports: Path, *, reload_s: int | None = None) 
     for path, content in _files(material, evidence, document, reload_s).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / path, content if isinstance(content, bytes) else content.encode())
+    all_reports.write(Path(reports))
     yield from _terminal(document)
     yield str(folder / "index.html")
 
@@ -107,6 +109,8 @@ def _terminal(document: Document) -> Iterator[str]:
         for text in filter(None, (item.answer.margin, *item.answer.details)):
             yield f"  {text}".replace("−", "-").replace("±", "+-")
         yield from (f"  note: {caveat}" for caveat in item.answer.caveats)
+        if (settle := item.steps.settle) and settle.command:
+            yield f"  to settle it: {settle.command}"
         if "ranking" in item.tables:
             yield ""
             yield from (f"  {line}" for line in plain(item.tables["ranking"], columns=8))

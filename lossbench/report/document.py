@@ -22,6 +22,7 @@ from lossbench.report.evidence import overall
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections import (
+    acting,
     claim_answers,
     convergence,
     costs,
@@ -86,6 +87,7 @@ class TaskReport:
     map_data: Mapping[str, Any] | None
     animation: bytes | None = None
     left_out: tuple[LeftOut, ...] = ()
+    steps: acting.Steps = acting.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +168,11 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
     mistakes = attempt("worst retrieval mistakes", partial(gallery.galleries, material, task))
     map_data = attempt("embedding maps", partial(maps.interactive, material, task))
     animation = attempt("features by epoch", partial(planes.animation, material, task))
+    answered = answer(evidence, task)
     return TaskReport(
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
-        answer=answer(evidence, task),
+        answer=answered,
         findings=(
             *findings(evidence, task),
             *parameter_sweeps.findings(evidence, task),
@@ -181,6 +184,7 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         map_data=map_data,
         animation=animation,
         left_out=tuple(attempt.left_out),
+        steps=acting.steps(evidence, task, is_winner=answered.kind == "winner"),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from collections.abc import Iterator
 
 import torch
 
@@ -17,6 +19,22 @@ def set_up(device: str) -> None:
     torch.backends.cudnn.allow_tf32 = False
     # What reads memory that it never wrote shows NaN. On a GPU that takes a quarter of the kernels of a step.
     torch.utils.deterministic.fill_uninitialized_memory = device == "cpu"  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def lent() -> Iterator[None]:
+    """A process of somebody else's, such as a notebook, set up as for runs on the CPU, and afterwards as it was."""
+    threads, warns = torch.get_num_threads(), torch.is_deterministic_algorithms_warn_only_enabled()
+    strict, tf32 = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_tf32
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        set_up("cpu")
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def environment(device: str) -> dict[str, str]:

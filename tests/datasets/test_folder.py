@@ -336,7 +336,7 @@ def test_nothing_readable_is_an_error(root):
 
 
 def test_one_class_is_refused_before_anything_is_decoded(root, monkeypatch):
-    monkeypatch.setattr("lossbench.datasets.pictures._read", None)
+    monkeypatch.setattr("lossbench.datasets.pictures.read", None)
     with pytest.raises(DataError, match=rf"one class, 'pictures'.*say folder:{root.parent}/pictures"):
         load(f"folder:{root.parent}")
     for name in ("class1", "class2"):
@@ -347,7 +347,7 @@ def test_one_class_is_refused_before_anything_is_decoded(root, monkeypatch):
 
 def test_an_outline_has_labels_and_split_without_decoding(root, monkeypatch):
     expected = load(f"folder:{root}")
-    monkeypatch.setattr("lossbench.datasets.pictures._read", None)
+    monkeypatch.setattr("lossbench.datasets.pictures.read", None)
     found = outline(f"folder:{root}")
     assert np.array_equal(found.labels, expected.labels)
     assert (found.class_names, found.name, found.protocols) == (

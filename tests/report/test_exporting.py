@@ -23,8 +23,9 @@ SCORES = {"softmax": [0.5, 0.51, 0.49, 0.5] * 2, "triplet": [0.6, 0.62, 0.61, 0.
 
 def test_the_exported_run_scores_as_it_did_and_its_network_loads(tmp_path: Path) -> None:
     sweep(tiny_plan("training.epochs=1", "budget.trials=1", 'recipes=["softmax"]'), tmp_path / "runs")
-    (line,) = export("ablation", tmp_path / "runs", tmp_path / "out", recipe="softmax")
-    folder = Path(line.rpartition(": ")[2])
+    (written,) = export("ablation", tmp_path / "runs", tmp_path / "out", recipe="softmax")
+    folder = written.folder
+    assert written.line == f"digits/closed-set: softmax, as asked: {folder}"
     record = json.loads((folder / "run.json").read_text())
     with np.load(folder / "embeddings.npz", allow_pickle=False) as stored:
         points = unit(torch.from_numpy(stored["embeddings"]))
@@ -36,11 +37,12 @@ def test_the_exported_run_scores_as_it_did_and_its_network_loads(tmp_path: Path)
 
 def test_without_a_winner_the_line_says_so(tmp_path: Path) -> None:
     fill(tmp_path, {"softmax": [0.5, 0.6, 0.4], "triplet": [0.51, 0.59, 0.41]})
-    (line,) = export("toy", tmp_path, tmp_path / "out")
-    assert "the highest mean, not a winner" in line
+    (written,) = export("toy", tmp_path, tmp_path / "out")
+    assert "the highest mean, not a winner" in written.line
+    assert not written.has_network
     fill(tmp_path / "clear", SCORES)
-    (line,) = export("toy", tmp_path / "clear", tmp_path / "out")
-    assert line.startswith("toy/closed-set: triplet, the winner: ")
+    (written,) = export("toy", tmp_path / "clear", tmp_path / "out")
+    assert written.line.startswith("toy/closed-set: triplet, the winner: ")
 
 
 def test_an_unknown_recipe_or_task_is_named(tmp_path: Path) -> None:

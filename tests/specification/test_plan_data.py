@@ -37,7 +37,7 @@ def own(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_too_little_is_refused_before_decoding_with_the_line_that_helps(own, monkeypatch, classes, count, says):
     setting = own(classes, count)
-    monkeypatch.setattr("lossbench.datasets.pictures._read", None)
+    monkeypatch.setattr("lossbench.datasets.pictures.read", None)
     with pytest.raises(SpecError) as refused:
         tiny_plan(setting, "training.batch_size=64")
     assert len(refused.value.mistakes) == 1

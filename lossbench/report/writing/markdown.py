@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.drawing.figures import Picture
+from lossbench.report.sections.acting import Steps
 from lossbench.report.sections.claim_answers import sentence
 from lossbench.report.sections.findings import INTERVALS, Finding
 from lossbench.report.writing.cells import Table
@@ -115,11 +116,25 @@ def _answer(item: TaskReport) -> Iterator[str]:
         yield f"{escape(text)}\n"
     for caveat in item.answer.caveats:
         yield f"> {escape(caveat)}\n"
+    yield from _steps(item.steps)
     yield from _pictures(item.pictures, ("headline",))
     yield from _tables(item, ("ranking", "errors"))
     yield from _findings(item.findings)
     yield from _pictures(item.pictures, ("sweeps", "forest", "variance"))
     yield from _tables(item, ("effects", "convergence", "variance", "quality"))
+
+
+def _steps(steps: Steps) -> Iterator[str]:
+    """What would settle it, and how to take the recipe along; the code is on the page."""
+    if settle := steps.settle:
+        yield f"What would settle it: {escape(settle.sentence)}\n"
+        if settle.command:
+            yield f"```sh\n{settle.command}\n```\n"
+        if settle.pairs:
+            yield from table(settle.pairs)
+    if use := steps.use:
+        yield f"To take {escape(use.recipe)}, {escape(use.standing)}, along:\n"
+        yield f"```sh\n{use.export}\n```\n"
 
 
 def _findings(found: Sequence[Finding]) -> Iterator[str]:

@@ -1,0 +1,121 @@
+"""The code of a run: its network, losses, parameters, batches and training step, in lines that run as they stand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lossbench.plugins.plugin import OBJECT, python_name
+
+TEMPLATE = """\
+import torch
+from lossbench import Problem, datasets
+from lossbench.datasets.splits import split
+from lossbench.plugins.registry import find{loading}
+from lossbench.run.sampling import batch_plan
+{files}
+data = datasets.load({data})  # or your own: {own}
+rows = split(data, {protocol}).train
+samples = {samples}
+labels = torch.unique(torch.tensor(data.labels[rows]), return_inverse=True)[1]
+problem = Problem(num_classes=int(labels.max()) + 1, embedding_dim={dim}, input_shape=tuple(samples.shape[1:]))
+network = find("backbone", {backbone}).build(problem)
+losses = {{
+{losses}
+}}
+optimizer = {optimizer}
+for batch in batch_plan({sampler}, labels, batch_size={batch}, samples_per_class={each}, generator=torch.Generator()):
+    embeddings = network(samples[batch])  # one epoch; {course}
+    total = sum(weight * loss(embeddings, labels[batch]) for loss, weight in losses.items())
+    optimizer.zero_grad(); total.backward(); optimizer.step()
+"""
+# As the network sees them: (N, C, H, W) in [-1, 1)
+IMAGES = "(torch.tensor(data.images[rows]).view(len(rows), *data.images.shape[1:3], -1).movedim(-1, 1) - 127.5) / 128"
+VECTORS = "torch.tensor(data.features[rows]).float()"
+
+
+def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
+    """One epoch of a recipe's training at a run's parameters, without the run's seed and deal.
+
+    Args:
+        spec: of the run, as its record has it.
+        vectors: whether its samples are vectors.
+
+    Returns:
+        A Python program; empty where a loss was given as a Python object, which no other program can name.
+    """
+    if any(digest.startswith(OBJECT) for _, digest in spec["provenance"]["plugins"]):
+        return ""
+    training, files = spec["training"], foreign_files(spec)
+    return TEMPLATE.format(
+        loading=", load_files" if files else "",
+        files=f"\nload_files([{', '.join(map(quoted, files))}])" if files else "",
+        data=loaded(spec),
+        own="features (N, F) and labels (N,)" if vectors else "images (N, H, W) uint8 and labels (N,)",
+        protocol=quoted(spec["task"]["protocol"]),
+        samples=VECTORS if vectors else IMAGES,
+        dim=spec["embedding_dim"],
+        backbone=quoted(spec["backbone"]),
+        losses="\n".join(_loss(term) for term in spec["terms"]),
+        optimizer=_optimizer(training, spec["lr"]),
+        sampler=quoted(spec["sampler"]),
+        batch=training["batch_size"],
+        each=training["samples_per_class"],
+        course=_course(training),
+    )
+
+
+def loaded(spec: Mapping[str, Any]) -> str:
+    """The arguments of `datasets.load` for a run's data."""
+    task = spec["task"]
+    size = task["input_size"] or spec["training"]["input_size"]
+    parts = [quoted(task["dataset"])] + ([str(size)] if size is not None else [])
+    return ", ".join(parts + ([quoted(task["fit"])] if task["fit"] != "crop" else []))
+
+
+def quoted(text: str) -> str:
+    """A text as a Python literal in double quotes, whatever is in it."""
+    literal = repr(text)
+    return f'"{text}"' if literal == f"'{text}'" and '"' not in text else literal
+
+
+def shown_path(path: str) -> str:
+    """A path as it is seen from the working directory, where it lies below that."""
+    below = os.path.relpath(path)
+    return path if below.startswith("..") else Path(below).as_posix()
+
+
+def foreign_files(spec: Mapping[str, Any]) -> Sequence[str]:
+    """The plugin files that a run may need, as seen from the working directory; none where all it uses ships."""
+    return [shown_path(path) for path in spec["plugin_files"]] if spec["provenance"]["plugins"] else []
+
+
+def _loss(term: Mapping[str, Any]) -> str:
+    params = "".join(f", {python_name(name)}={_value(value)}" for name, value in term["params"])
+    return f'    find("loss", {quoted(term["loss"])}).build(problem{params}): {_value(float(term["weight"]))},'
+
+
+def _optimizer(training: Mapping[str, Any], lr: float) -> str:
+    name = {"adam": "Adam", "sgd": "SGD"}[training["optimizer"]]
+    settings = f", momentum={training['momentum']:g}" if training["optimizer"] == "sgd" else ""
+    settings += f", weight_decay={training['weight_decay']:g}" if training["weight_decay"] else ""
+    values = "[each for part in (network, *losses) for each in part.parameters()]"
+    return f"torch.optim.{name}({values}, lr={lr:.6g}{settings})"
+
+
+def _course(training: Mapping[str, Any]) -> str:
+    """What of a run's training one epoch leaves out."""
+    parts = [f"the run had {training['epochs']}"]
+    parts += [f"on a {training['schedule']} schedule"] if training["schedule"] != "constant" else []
+    parts += ["with shifted images"] if training["augment"] == "shift" else []
+    parts += ["without decay of vectors"] if training["weight_decay"] else []
+    return ", ".join(parts)
+
+
+def _value(value: Any) -> str:
+    """A parameter as Python writes it, a number to six digits."""
+    if isinstance(value, float):
+        return repr(float(f"{value:.6g}"))
+    return quoted(value) if isinstance(value, str) else repr(value)

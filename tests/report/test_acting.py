@@ -1,0 +1,191 @@
+"""What a reader does next: the printed code trains, the printed command goes on where the runs ended."""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from report.stored import TASK, fill
+
+from experiments import run_spec, sweep, tiny_plan
+from lossbench import report
+from lossbench.cli import main
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import gather
+from lossbench.report.sections.acting import steps
+from lossbench.report.sections.settling import command, settling
+from lossbench.report.sections.snippet import code, quoted
+from lossbench.specification.spec import to_json
+
+CIRCLE = Path(__file__).parents[2] / "experiments" / "plugins" / "circle.py"
+
+
+def executed(text: str) -> dict[str, Any]:
+    """The names that a printed program leaves."""
+    names: dict[str, Any] = {}
+    exec(compile(text, "printed", "exec"), names)
+    return names
+
+
+def noise(center: float, spread: float, *, seed: int, n: int = 8) -> list[float]:
+    return list(center + spread * np.random.default_rng(seed).normal(size=n))
+
+
+def test_the_printed_code_is_the_run_of_its_spec_and_trains():
+    spec = run_spec("softmax+center", "training.batch_size=32", "embedding_dim=8", alpha=0.25, **{"lambda_": 0.0123456})
+    found = executed(code(to_json(spec)))
+    softmax, center = found["losses"]
+    assert (type(softmax).__name__, type(center).__name__, center.alpha) == ("SoftmaxLoss", "CenterLoss", 0.25)
+    assert list(found["losses"].values()) == [1.0, 0.0123456]
+    assert found["embeddings"].shape == (32, 8)
+    assert found["samples"].min() >= -1
+    assert found["samples"].max() < 1
+    assert found["optimizer"].param_groups[0]["lr"] == spec.lr
+    assert center.centers.abs().sum() > 0  # they moved
+    assert torch.isfinite(found["total"])
+    chance = np.log(10)
+    last = softmax(found["embeddings"], found["labels"][found["batch"]])
+    assert last.item() < 0.8 * chance
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("triplet", ("training.optimizer=sgd", "training.weight_decay=0.001")),
+        ("softmax@balanced", ("training.augment=shift", "training.schedule=cosine")),
+        ("contrastive", ('tasks=[{dataset="glyphs", protocol="open-set", input_size=16, fit="pad"}]',)),
+    ],
+)
+def test_the_printed_code_runs_whatever_the_setting(recipe, overrides):
+    spec = to_json(run_spec(recipe, *overrides))
+    found = executed(code(spec))
+    assert torch.isfinite(found["total"])
+    kept = {"momentum": 0.9, "weight_decay": 0.001} if recipe == "triplet" else {}
+    assert found["optimizer"].param_groups[0].items() >= kept.items()
+    counts = torch.unique(found["labels"][found["batch"]], return_counts=True)[1]
+    assert (int(counts.min()) >= 4) == (spec["sampler"] == "balanced")
+
+
+def test_the_printed_code_loads_a_plugin_and_reads_vectors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez("v.npz", features=rng.normal(size=(200, 6)).astype("f4"), labels=np.arange(200) % 5)
+    Path("own").mkdir()
+    Path("own/circle.py").write_text(CIRCLE.read_text().replace("my-circle", "circle-of-mine"))
+    task = 'tasks=[{dataset="features:v.npz", protocol="closed-set"}]'
+    plan = tiny_plan(task, "backbone=mlp", 'recipes=["circle-of-mine"]', plugins=(Path("own/circle.py"),))
+    spec = plan.run_spec(plan.experiment.tasks[0], plan.recipes[0], plan.recipes[0].defaults, seed=1, final=True)
+    text = code(to_json(spec), vectors=True)
+    assert 'load_files(["own/circle.py"])' in text
+    assert executed(text)["samples"].shape[1:] == (6,)
+
+
+def test_a_text_is_quoted_so_that_python_reads_it_back():
+    for text in ("a", 'a"b', "a'b", "a\\b", "a\n{x}", '"""'):
+        assert eval(quoted(text)) == text
+
+
+def test_the_page_and_the_markdown_show_both_steps(tmp_path):
+    recipes = {"softmax": noise(0.5, 0.02, seed=1), "triplet": noise(0.505, 0.02, seed=2)}
+    fill(tmp_path / "runs", recipes)
+    list(report.write("toy", tmp_path / "runs", tmp_path / "reports"))
+    found = settling(Evidence(gather("toy", tmp_path / "runs")), TASK)
+    for name in ("index.html", "report.md"):
+        text = html.unescape((tmp_path / "reports" / "toy" / name).read_text())
+        assert found.command in text
+        assert found.sentence in text
+        assert "triplet and softmax" in text
+
+
+def test_a_winner_leaves_nothing_to_settle(tmp_path):
+    fill(tmp_path, {"softmax": noise(0.5, 0.004, seed=1), "triplet": noise(0.6, 0.004, seed=2)})
+    assert settling(Evidence(gather("toy", tmp_path)), TASK) is None
+
+
+def test_the_next_studies_are_the_fewest_that_may_settle_a_pair_of_the_leader(tmp_path):
+    recipes = {"softmax": noise(0.5, 0.02, seed=1), "a": noise(0.51, 0.02, seed=2), "b": noise(0.508, 0.03, seed=3)}
+    fill(tmp_path / "runs", recipes)
+    material = gather("toy", tmp_path / "runs")
+    found = settling(Evidence(material), TASK)
+    comparison = Evidence(material).primary[TASK]
+    leader = comparison.ranking[0].recipe
+    pairs = [comparison.pair(leader, name) for name in ("softmax", "a", "b") if name != leader]
+    ranges = [one for pair in pairs for one in (pair.studies_for_difference, pair.studies_for_equivalence)]
+    wanted = min(one.least for one in ranges if one.least)
+    assert wanted > 8
+    assert shlex.split(found.command) == ["lossbench", "run", "reports/toy/experiment.toml", "--studies", str(wanted)]
+    assert found.sentence.startswith(f"From {wanted} studies on, {leader} and ")
+    assert len(found.pairs.rows) == 2
+
+
+def test_where_a_thousand_studies_would_not_do_no_command_is_printed(tmp_path):
+    fill(tmp_path, {"softmax": [0.5] * 8, "triplet": [0.2, 0.801] * 4}, baselines=())
+    found = settling(Evidence(gather("toy", tmp_path)), TASK)
+    assert (found.command, "None of these pairs" in found.sentence) == ("", True)
+
+
+def test_below_seven_studies_the_first_look_is_what_settles(tmp_path):
+    fill(tmp_path / "runs", {"softmax": [0.5, 0.51, 0.49], "triplet": [0.52, 0.5, 0.51]})
+    found = settling(Evidence(gather("toy", tmp_path / "runs")), TASK)
+    assert found.command.endswith("--studies 7")
+    assert "3 are there" in found.sentence
+    assert found.pairs is None
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a small finished experiment and its report."""
+    folder = tmp_path_factory.mktemp("finished")
+    own = folder / "circle.py"
+    own.write_text(CIRCLE.read_text().replace("my-circle", "circle-to-extend"))
+    budget = ("training.epochs=1", "budget.trials=1", "budget.seeds=1", "budget.studies=2", "name=mine")
+    plan = tiny_plan(*budget, 'recipes=["softmax", "circle-to-extend"]', plugins=(own,))
+    sweep(plan, folder / "runs")
+    list(report.write("mine", folder / "runs", folder / "reports"))
+    return folder
+
+
+def test_the_command_goes_on_where_the_runs_ended(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    material = gather("mine", Path("runs"))
+    line = settling(Evidence(material), material.tasks[0]).command
+    assert "--plugin circle.py" in line
+    page = html.unescape(Path("reports/mine/index.html").read_text())
+    assert line.partition(" --set")[0] in page
+    shown = CliRunner().invoke(main, [*shlex.split(line)[1:], "--dry-run"]).output
+    planned, done = map(int, re.search(r"(\d+) planned runs, (\d+) of them done", shown).groups())
+    assert done == len(material.table)
+    assert planned > done
+
+
+def test_the_shipped_experiment_goes_by_its_name(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    sweep(tiny_plan("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax"]'), Path("other"))
+    material = gather("ablation", Path("other"))
+    assert command(material, 9) == "lossbench run reports/ablation/experiment.toml --studies 9 --runs other"
+    settings = material.experiment
+    shipped = tiny_plan().experiment  # of which `tiny` is not what ships
+    monkeypatch.setattr("lossbench.report.sections.settling.read_experiment", lambda _: shipped)
+    assert "experiment.toml" in command(material, 9)
+    whole = type(shipped).model_validate(settings)
+    monkeypatch.setattr("lossbench.report.sections.settling.read_experiment", lambda _: whole)
+    assert command(material, 9) == "lossbench run ablation --studies 9 --runs other"
+
+
+def test_the_steps_take_the_winner_along(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    material = gather("mine", Path("runs"))
+    use = steps(Evidence(material), material.tasks[0], is_winner=False).use
+    assert "not a winner" in use.standing
+    assert executed(use.code)["network"]
+    done = CliRunner().invoke(main, shlex.split(use.export)[1:])
+    assert done.exit_code == 0, done.output
+    found = executed(use.load)
+    assert found["embeddings"].shape == (1797, 4)
