@@ -80,11 +80,11 @@ def read_labels(values: Array, rows: int, device: torch.device, place: str = "la
     return labels.to(device=device, dtype=torch.int64)
 
 
-def read_sample(embeddings: Array, labels: Array) -> tuple[Tensor, Tensor]:
+def read_sample(embeddings: Array, labels: Array, place: str = "embeddings") -> tuple[Tensor, Tensor]:
     """Embeddings (N, D) as float64 and their labels (N,) as int64, on the device of the embeddings.
 
     Raises:
         ValueError: wrong shapes or types, lengths that differ, values that are not finite.
     """
-    points = read_matrix(embeddings, "embeddings")
-    return points, read_labels(labels, len(points), points.device)
+    points = read_matrix(embeddings, place)
+    return points, read_labels(labels, len(points), points.device, "gallery_labels" if place == "gallery" else "labels")

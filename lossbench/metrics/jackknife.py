@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lossbench.metrics.galleries import Questions
 from lossbench.metrics.grouping import group
 from lossbench.metrics.inputs import Array, at_once, read_labels, read_sample
 from lossbench.metrics.ranking import nearest_blocks
@@ -65,6 +66,31 @@ def map_at_r_without(embeddings: Array, labels: Array, groups: Array) -> Tensor:
             sums.index_add_(0, place, again - average[row])
             counts.index_add_(0, place, (left > 0).double() - (relevant[row] > 0).double())
     return torch.where(counts > 0, sums / counts, math.nan)
+
+
+def gallery_map_at_r_without(asked: Questions) -> Tensor:
+    """MAP@R of what is left when one class of the gallery is deleted, from the queries and from the gallery.
+
+    R of the other queries stays, so that only those near which the class lies are counted anew.
+
+    Returns:
+        (C,) float64, the gallery's classes ascending; NaN where no query is left.
+    """
+    sizes = torch.tensor(asked.gallery.bounds, device=asked.own.device).diff()
+    queries = asked.own.bincount(minlength=len(sizes))
+    sums = asked.points.new_zeros(len(sizes))
+    for block in asked.blocks(asked.relevant + sizes.max()):
+        own, relevant, near = asked.own[block.which], asked.relevant[block.which], asked.classes[block.found]
+        average = _average_precision(block.match, relevant, block.kept)
+        sums += average.sum() - torch.zeros_like(sums).index_add_(0, own, average)
+        first = block.kept.cumsum(1) <= relevant[:, None]
+        touched = torch.zeros(len(own), len(sizes), dtype=torch.bool, device=own.device)
+        touched.scatter_(1, torch.where(first, near, own[:, None]), True).scatter_(1, own[:, None], False)
+        for row, place in _in_parts(touched.nonzero(), near.shape[1]):
+            kept = block.kept[row] & (near[row] != place[:, None])
+            sums.index_add_(0, place, _average_precision(block.match[row], relevant[row], kept) - average[row])
+    left = len(asked.own) - queries
+    return torch.where(left > 0, sums / left, math.nan)
 
 
 def _members(own: Tensor, member: Tensor, groups: int) -> Tensor:

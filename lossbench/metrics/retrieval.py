@@ -1,4 +1,4 @@
-"""Retrieval: each sample asks for the others of its class among all others (leave-one-out, Euclidean)."""
+"""Retrieval: each sample asks for the others of its class among all others, or queries ask a gallery (Euclidean)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from lossbench.metrics.galleries import Block, Questions, read_questions
 from lossbench.metrics.grouping import class_sums, group
 from lossbench.metrics.inputs import Array, read_sample
 from lossbench.metrics.ranking import Gallery, nearest_blocks
 
 RECALL_AT = (1, 2, 4, 8)
+CMC_AT = (1, 5, 10)
 
 
 def retrieval_metrics(
-    embeddings: Array, labels: Array, *, chunk: int | None = None, average: Literal["sample", "class"] = "sample"
+    embeddings: Array,
+    labels: Array,
+    *,
+    gallery: Array | None = None,
+    gallery_labels: Array | None = None,
+    groups: Array | None = None,
+    gallery_groups: Array | None = None,
+    places: Array | None = None,
+    chunk: int | None = None,
+    average: Literal["sample", "class"] = "sample",
 ) -> dict[str, float]:
     """MAP@R, R-precision, precision at 1 and recall at 1, 2, 4, 8, means over queries (Musgrave et al. 2020).
 
@@ -23,25 +34,45 @@ def retrieval_metrics(
     the query: an impostor as near as a match, to within rounding, ranks before it, so a collapsed embedding is
     not rewarded. Samples that are alone in their class are no queries but stay in the gallery.
 
+    With a gallery, or with groups, the embeddings are queries. Left out of a query's ranking are gallery samples of its
+    own class *and* group, and itself; R counts what else is of its class. Queries without any are not counted. The
+    figures are then those of re-identification (Zheng et al. 2015): the mean average precision over *all* matches, and
+    CMC@k, the share of queries with a match among the k first.
+
     Args:
         embeddings: (N, D) floating.
         labels: (N,) integers of any values.
+        gallery, gallery_labels: (M, D) and (M,); distractors are samples of labels that no query has. Left out, the
+            queries themselves.
+        groups, gallery_groups: (N,) and (M,) integers, such as cameras; below 0: not known, of no sample's own group.
+        places: (N,) row of each query in the gallery, where it is never its own neighbor; -1: it does not stand there.
         chunk: queries compared at once; the values do not depend on it. Memory is O(N D + chunk N).
         average: means over queries, or over classes of their queries' means, so that no large class drowns the others.
 
     Returns:
-        `map_at_r`, `precision_at_1`, `r_precision`, `recall_at_1`, `recall_at_2`, `recall_at_4`, `recall_at_8`.
+        `map_at_r`, `precision_at_1`, `r_precision`, `recall_at_1`, `recall_at_2`, `recall_at_4`, `recall_at_8`; with a
+        gallery or groups `map_at_r`, `mean_average_precision`, `cmc_at_1`, `cmc_at_5`, `cmc_at_10`.
 
     Raises:
-        ValueError: arrays that do not fit, values that are not finite, no class with two samples, chunk below 1.
+        ValueError: arrays that do not fit, values that are not finite, no query with a match, chunk below 1.
 
     >>> import numpy as np
     >>> found = retrieval_metrics(np.array([[0.0], [1.0], [3.0], [4.5]]), np.array([0, 0, 1, 0]))
     >>> round(found["precision_at_1"], 3), round(found["map_at_r"], 3)
     (0.667, 0.417)
+    >>> points, labels, cameras = np.array([[0.0], [0.1], [1.0], [2.0]]), np.array([0, 0, 1, 0]), np.array([1, 1, 1, 2])
+    >>> retrieval_metrics(points, labels, groups=cameras)["mean_average_precision"]
+    0.5277777777777778
+
+    The first two ask across a lone impostor: 1/2 each; the last has matches at the ranks 2 and 3: (1/2 + 2/3) / 2.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: {chunk} is below 1")
+    if gallery is None and not (gallery_labels is gallery_groups is places is None):
+        raise ValueError("gallery_labels, gallery_groups and places are of a gallery, and there is none")
+    if gallery is not None or groups is not None:
+        asked = _asked(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, places)
+        return _of_gallery(asked, chunk, average)
     ranked = largest_class_first(*read_sample(embeddings, labels))
     asking = int((ranked.relevant > 0).sum())
     if not asking:
@@ -68,9 +99,49 @@ def retrieval_metrics(
     }
 
 
+def _asked(
+    queries: Array,
+    labels: Array,
+    gallery: Array | None,
+    gallery_labels: Array | None,
+    groups: Array | None,
+    gallery_groups: Array | None,
+    places: Array | None,
+) -> Questions:
+    """The questions of queries to a gallery; without one, each sample asks all of them for those of other groups."""
+    if gallery is None:
+        gallery, gallery_labels, gallery_groups, places = queries, labels, groups, torch.arange(len(queries))
+    if gallery_labels is None:
+        raise ValueError("gallery_labels: a gallery needs them")
+    return read_questions(
+        queries, labels, gallery, gallery_labels, groups=groups, gallery_groups=gallery_groups, places=places
+    )
+
+
+def _of_gallery(asked: Questions, chunk: int | None, average: str) -> dict[str, float]:
+    everything = torch.full_like(asked.relevant, len(asked.order))
+    scores = torch.cat(
+        [_gallery_scores(block, asked.relevant[block.which]) for block in asked.blocks(everything, rows=chunk)]
+    )
+    if average == "class":
+        scores = _class_means(scores, asked.own)
+    at_r, mean_ap, *cmc = scores.mean(0).tolist()
+    found = {"map_at_r": at_r, "mean_average_precision": mean_ap}
+    return found | {f"cmc_at_{k}": value for k, value in zip(CMC_AT, cmc, strict=True)}
+
+
+def _gallery_scores(block: Block, relevant: Tensor) -> Tensor:
+    """AP@R, AP over all matches, and whether a match is among the first k, of each query of a block (rows, 5)."""
+    rank = block.kept.cumsum(1)
+    precision = block.match * block.match.cumsum(1) / rank.clamp(min=1).double()
+    at_r = (precision * (rank <= relevant[:, None])).sum(1) / relevant
+    first = rank.masked_fill(~block.match, rank.shape[1] + 1).amin(1)
+    return torch.stack([at_r, precision.sum(1) / relevant, *((first <= k).double() for k in CMC_AT)], 1)
+
+
 def _class_means(scores: Tensor, own: Tensor) -> Tensor:
-    """Means (C, k) of the scores (Q, k) of each class that asks; `own` (Q,) is the class of a query, ascending."""
-    _, row, sizes = torch.unique_consecutive(own, return_inverse=True, return_counts=True)
+    """Means (C, k) of the scores (Q, k) of each class that asks; `own` (Q,) is the class of a query."""
+    _, row, sizes = group(own)
     means: Tensor = class_sums(scores, row, len(sizes)) / sizes[:, None]
     return means
 
