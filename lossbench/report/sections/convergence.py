@@ -100,7 +100,10 @@ def _once(material: Material, task: str, recipe: str) -> dict[int, float]:
     if PRIMARY not in rows or not len(again):
         return {}
     rows = rows[pd.MultiIndex.from_frame(rows[RUN]).isin(pd.MultiIndex.from_frame(again[RUN]))]
-    return {int(study): float(of.mean(skipna=False)) for study, of in rows.groupby("study")[PRIMARY]}
+    found: dict[int, list[float]] = {}
+    for study, score in zip(rows["study"], rows[PRIMARY], strict=True):
+        found.setdefault(int(study), []).append(float(score))
+    return {study: math.fsum(own) / len(own) for study, own in found.items()}
 
 
 def _gains(evidence: Evidence, task: str) -> str:
