@@ -43,8 +43,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings (B, D) of vectors (B, F)."""
         kept = x if self.projection is None else x @ self.projection
-        change: Tensor = self.change(x)
-        return kept + CHANGE * change
+        embeddings: Tensor = kept + CHANGE * self.change(x)
+        return embeddings
 
 
 def _orthonormal(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
