@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 HIDDEN = 512
+CHANGE = HIDDEN**-0.5  # else one step of Adam at the usual rates moves vectors of length 1 by more than that
 
 
 def mlp(features: int, embedding_dim: int) -> nn.Sequential:
@@ -18,7 +19,7 @@ def _hidden(features: int) -> tuple[nn.Module, ...]:
 
 
 class Residual(nn.Module):
-    """x P + f(x): what comes in, and what a hidden layer adds to it, which is nothing before training.
+    """x P + f(x) / sqrt(HIDDEN): what comes in, and what a hidden layer adds to it, which is nothing before training.
 
     Args:
         features: F.
@@ -42,8 +43,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings (B, D) of vectors (B, F)."""
         kept = x if self.projection is None else x @ self.projection
-        change: Tensor = self.change(x)
-        return kept + change
+        embeddings: Tensor = kept + CHANGE * self.change(x)
+        return embeddings
 
 
 def _orthonormal(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:

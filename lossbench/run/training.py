@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lossbench.run import parallel
+from lossbench.run.augmentation import Augmentation, augmented
 from lossbench.run.clock import Clock, TimeLimitError
 from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
@@ -127,8 +127,8 @@ def train(
 
     A second stage goes on with the network, and has losses, optimizer, schedule and order of the samples of its own.
 
-    Nothing waits for a device within an epoch: batches and shifts are drawn on the host before the first step, sums
-    of the losses are read after the last.
+    Nothing waits for a device within an epoch: batches and augmentation are drawn on the host before the first step,
+    sums of the losses are read after the last.
 
     Args:
         images: (N, C, H, W) uint8 or (N, F) floating of the training split, on the device to train on.
@@ -153,7 +153,8 @@ def train(
         if epoch in starts:
             number, stage = starts[epoch]
             model.losses = model.stages[number] if model.stages else model.losses
-            order, augment = (stream(spec.seed, _of_stage(name, number)) for name in ("order", "augment"))
+            order = stream(spec.seed, _of_stage("order", number))
+            augmentation = Augmentation(settings.augment, spec.seed, _of_stage("augment", number))
             optimizer = make_optimizer(model, settings, spec.lr)
             factor = rate_factor(settings, steps_per_epoch * stage.epochs)
             taken = history.steps
@@ -164,14 +165,12 @@ def train(
             samples_per_class=settings.samples_per_class,
             generator=order,
         ).to(images.device)
-        shifts = draw_shifts(plan, images.shape[-2], augment).to(images.device) if settings.augment == "shift" else None
+        drawn = augmentation.draw(plan, images.shape, images.device)
         model.train(True)
         sums = [torch.zeros((), device=images.device) for _ in model.losses]  # of their values; read once an epoch
         own = parallel.share(plan.shape[1])  # of every batch; all of it, where this process trains alone
         for step, (indices, targets) in enumerate(zip(plan[:, own], labels[plan], strict=True)):
-            batch = to_input(images[indices])
-            if shifts is not None:
-                batch = shift(batch, shifts[step, :, own])
+            batch = augmented(to_input(images[indices]), drawn, step, own)
             clock.lap("sampling")
             with precision:
                 embeddings = model.network(batch)
@@ -264,23 +263,6 @@ def autocast(settings: Training) -> contextlib.AbstractContextManager[Any]:
     if settings.precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(settings.device, dtype=torch.bfloat16)
-
-
-def draw_shifts(plan: Tensor, height: int, generator: torch.Generator) -> Tensor:
-    """By how much to move each image of a plan (steps, B): (steps, 2, B, 1), an eighth of the height either way."""
-    steps, batch = plan.shape
-    return torch.randint(0, 2 * max(1, height // 8) + 1, (steps, 2, batch, 1), generator=generator)
-
-
-def shift(images: Tensor, offsets: Tensor) -> Tensor:
-    """Move each image (B, C, H, W) by its offset (2, B, 1) of `draw_shifts`; edges are repeated."""
-    height, width = images.shape[-2:]
-    reach = max(1, height // 8)
-    padded = functional.pad(images, (reach, reach, reach, reach), mode="replicate")
-    rows = (torch.arange(height, device=images.device) + offsets[0]).unsqueeze(2)
-    columns = (torch.arange(width, device=images.device) + offsets[1]).unsqueeze(1)
-    batch = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-    return padded[batch, :, rows, columns].permute(0, 3, 1, 2)
 
 
 def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.Optimizer:

@@ -234,8 +234,8 @@ def _unfit(experiment: Experiment, task: Task, kind: Input) -> Iterator[str]:
         others = [name for name in registry.names("backbone") if kind in registry.find("backbone", name).inputs]
         trained = ", ".join(name for name in others if name not in (*UNSEEDED, *OF_VECTORS))
         yield f"backbone: {experiment.backbone!r} takes {' and '.join(takes)}, but {task.dataset} has {kind}: {trained}"
-    if kind == "vectors" and experiment.training.augment != "none":
-        yield f"training.augment: {experiment.training.augment!r} moves pictures, but {task.dataset} has vectors"
+    if kind == "vectors" and (augment := experiment.training.augment):
+        yield f"training.augment: {', '.join(map(repr, augment))}: for pictures only, but {task.dataset} has vectors"
 
 
 def _recipes(experiment: Experiment) -> tuple[tuple[Recipe, ...], list[str]]:

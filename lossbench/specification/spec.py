@@ -41,6 +41,7 @@ Value = float | int | str
 UNSEEDED = ("pixels", "features")  # baselines into which neither seed nor deal enters: the samples as they are
 OF_VECTORS = ("features", "pca", "lda")  # baselines of tasks whose samples are vectors
 AUTO = "auto"
+AUGMENTS = ("shift", "flip", "crop", "color", "erase")
 
 
 class Table(BaseModel):
@@ -110,6 +111,24 @@ def _recipe_entry(item: Any) -> Any:
     return {"name": item, "use": item} if isinstance(item, str) else item
 
 
+def _kinds(given: Any) -> Any:
+    """A list of kinds in the order in which they are applied; one may stand without a list, and `none` is none."""
+    kinds = ([] if given == "none" else [given]) if isinstance(given, str) else given
+    if not isinstance(kinds, (list, tuple)):
+        return given
+    if twice := [repr(kind) for kind, count in Counter(map(str, kinds)).items() if count > 1]:
+        raise ValueError(f"{', '.join(twice)} is listed twice")
+    return tuple(sorted(kinds, key=lambda kind: AUGMENTS.index(kind) if kind in AUGMENTS else len(AUGMENTS)))
+
+
+Augmentations = Annotated[
+    tuple[Literal["shift", "flip", "crop", "color", "erase"], ...],
+    BeforeValidator(_kinds),
+    # `none` and `shift` are as files and stored runs have had them since before there were lists
+    PlainSerializer(lambda kinds: (kinds or ("none",))[0] if len(kinds) < 2 else list(kinds), return_type=Any),
+]
+
+
 class Training(Table):
     """One setting for every recipe of an experiment.
 
@@ -124,7 +143,7 @@ class Training(Table):
         weight_decay: on weights of the backbone and of losses; biases and one-dimensional parameters have none.
         schedule: `constant`, `cosine` to zero, or `step` (times 0.8 at half and at four fifths of the steps).
         label_noise: share of training and validation labels replaced by another class; test is never touched.
-        augment: `none` or `shift` (up to an eighth of the edge, edges repeated).
+        augment: what becomes of pictures in training (`lossbench.run.augmentation`); a file may name one, or `none`.
         input_size: edge of the input in pixels; absent, the data set's own.
         device: where to train; results are bit-identical on `cpu` only.
         processes: how many share each batch of one run, under `torchrun`; sums round differently, so it counts as a
@@ -145,7 +164,7 @@ class Training(Table):
     weight_decay: Annotated[Number, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine", "step"] = "constant"
     label_noise: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    augment: Literal["none", "shift"] = "none"
+    augment: Augmentations = ()
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     processes: Annotated[Whole, Field(ge=1)] = 1

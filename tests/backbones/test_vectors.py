@@ -11,6 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 import lossbench.backbones.fitted as fitted
 from lossbench.plugins import PluginError, Problem, registry
 from lossbench.run.seeding import stream
+from lossbench.specification.recipes import LEARNING_RATES
 
 F = 12
 
@@ -48,6 +49,16 @@ def test_residual_starts_as_the_identity_and_else_as_a_projection_that_keeps_len
     basis = narrower(torch.eye(F))
     assert torch.allclose(basis.T @ basis, torch.eye(5), atol=1e-5)
     assert torch.equal(build("residual", 5).eval()(x), narrower(x))  # from its own stream
+
+
+def test_one_step_at_the_default_rate_moves_a_vector_of_length_one_by_a_part_of_it():
+    x = torch.nn.functional.normalize(torch.randn(64, F, generator=stream(0, "vectors")))
+    network = build("residual", F).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATES["adam"][0])
+    network(x)[:, 0].sum().backward()
+    optimizer.step()
+    moved = (network(x) - x).detach().norm(dim=1)
+    assert 0.001 < float(moved.mean()) < 0.1
 
 
 def test_whitening_is_scikit_learns(samples):

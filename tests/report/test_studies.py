@@ -140,8 +140,50 @@ def test_not_better_than_untrained_is_kept_out_however_high_its_mean(tmp_path: P
     recipes = {"softmax": noise(0.5, seed=1), "triplet": noise(0.104, 0.02, seed=2)}
     found = answered(tmp_path, recipes, pixels=0.05)
     assert any("triplet: not better than the untrained network (0.1" in caveat for caveat in found.caveats)
-    everyone = answered(tmp_path / "all", {"softmax": noise(0.09, seed=1), "triplet": noise(0.08, seed=2)}, pixels=0.05)
-    assert (everyone.kind, everyone.label, everyone.names) == ("broken", "No recipe trained as it should", ())
+    diverged = {("softmax", 1): "diverged"}
+    broken = answered(tmp_path / "broken", {"softmax": noise(0.5, seed=1)}, status=diverged, pixels=0.05)
+    assert (broken.kind, broken.label, broken.names) == ("broken", "No recipe trained as it should", ())
+
+
+def test_where_nothing_beats_the_baselines_the_first_line_says_so(tmp_path: Path) -> None:
+    recipes = {"softmax": noise(0.09, seed=1), "triplet": noise(0.08, seed=2)}
+    found = answered(tmp_path, recipes)
+    said = "No recipe is shown to be better than the untrained network and raw pixels"
+    assert (found.kind, found.label, found.names) == ("baseline", said, ())
+    assert "none of the 2 recipes is shown to be better. The highest mean is that of softmax (0.09" in found.sentence
+
+
+def test_where_one_recipe_alone_pays_the_first_line_says_so(tmp_path: Path) -> None:
+    recipes = {"softmax": noise(0.09, seed=1), "triplet": noise(0.15, seed=2), "center": noise(0.08, seed=3)}
+    found = answered(tmp_path, recipes, pixels=0.05)
+    assert (found.kind, found.label, found.names) == ("winner", "Training pays with one recipe only", ("triplet",))
+    assert re.match(r"triplet is better than the untrained network, .* by \+0\.0[45]\d .*: \[0", found.sentence)
+    assert found.sentence.endswith("none of the 2 other recipes is shown to be.")
+    beaten = answered(tmp_path / "beaten", recipes, pixels=0.3)
+    assert (beaten.kind, beaten.label) == ("baseline", "No recipe is shown to be better than raw pixels")
+
+
+def test_one_that_trained_beside_others_in_trouble_is_not_called_equal_to_them(tmp_path: Path) -> None:
+    found = answered(
+        tmp_path, {"softmax": noise(0.5, seed=1), "triplet": noise(0.6, seed=2)}, status={("triplet", 1): "diverged"}
+    )
+    assert (found.kind, found.label, found.names) == ("single", "Only recipe that trained as it should", ("softmax",))
+
+
+def test_many_that_do_not_pay_or_have_left_are_a_line_each_reason(tmp_path: Path) -> None:
+    useless = {f"useless-{number}": noise(0.09, seed=number) for number in range(6)}
+    left = {f"left-{number}": noise(0.3, seed=number, n=2) for number in range(14)}
+    fill(tmp_path, scores() | useless | left)
+    store = Store(tmp_path)
+    plan = store.read_plan("toy")
+    plan["dropped"] = {TASK: dict.fromkeys(left, 2)}
+    store.write_plan(plan)
+    found = answer(Evidence(gather("toy", tmp_path)), TASK)
+    names = "useless-0, useless-1, useless-2, useless-3, useless-4 and useless-5"
+    kept_out = "kept out of the leading group: 6 of 23 recipes are not better than the untrained network"
+    assert f"{kept_out}: {names}" in found.caveats
+    names = ", ".join(f"left-{number}" for number in range(8))
+    assert f"dropped after study 2, not tested: {names} and 6 more" in found.caveats
 
 
 def test_who_failed_every_time_reads_so_and_its_error_stands_on_the_page(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from lossbench.run.execution import build, execute
 from lossbench.run.kept import image_groups
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
-from lossbench.run.training import Model, draw_shifts, make_optimizer, shift, train, validated_epochs
+from lossbench.run.training import Model, make_optimizer, train, validated_epochs
 from lossbench.specification.spec import Training
 from lossbench.sweep.jobs import objective
 
@@ -400,20 +400,6 @@ def test_each_step_is_taken_at_the_rate_that_the_schedule_gives_it(schedule, mon
         "step": [1.0] * 5 + [0.8] * 3 + [0.64] * 2,
     }
     assert rates == pytest.approx([spec.lr * factor for factor in expected[schedule]])
-
-
-def test_shift_moves_each_image_by_whole_pixels_and_repeats_edges():
-    images = torch.arange(64.0).view(1, 1, 8, 8).repeat(20, 1, 1, 1)
-    offsets = draw_shifts(torch.zeros(2, 20), 8, torch.Generator().manual_seed(0))
-    moved = shift(images, offsets[1])
-    expected = {
-        tuple(np.pad(images[0, 0].numpy(), 1, mode="edge")[dy : dy + 8, dx : dx + 8].ravel())
-        for dy in range(3)
-        for dx in range(3)
-    }
-    found = {tuple(image.flatten().tolist()) for image in moved}
-    assert found <= expected
-    assert len(found) > 3
 
 
 def test_features_in_two_dimensions_are_kept_for_training_and_the_centers_for_every_epoch():

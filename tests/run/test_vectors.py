@@ -106,7 +106,7 @@ def test_mistakes_are_kept_by_id(task):
     ("setting", "message"),
     [
         ('backbone="convnet"', "backbone: 'convnet' takes images, but features:.* has vectors: linear, mlp, residual"),
-        ("training.augment=shift", "training.augment: 'shift' moves pictures, but features:.* has vectors"),
+        ("training.augment=shift", "training.augment: 'shift': for pictures only, but features:.* has vectors"),
     ],
 )
 def test_what_is_for_pictures_is_refused(task, setting, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, Evidence
 from lossbench.report.evidence.leaders import Top, own_interval, top
 from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.evidence.troubles import UNTRAINED
 from lossbench.report.sections import convergence
 from lossbench.report.sections.tuned import below_default
 from lossbench.report.writing import formats
@@ -18,6 +20,7 @@ from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import PairVerdict
 
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
+FEW = 4  # recipes that are each worth a line
 Kind = Literal[
     "winner", "top group", "indistinguishable", "single", "unranked", "undecided", "baseline", "broken", "nothing"
 ]
@@ -56,8 +59,10 @@ def answer(evidence: Evidence, task: str) -> Answer:
         text = "No final run of this task is there yet."
         failed = tuple(f"{name}: every final run failed" for name in _without_scores(evidence.material, task))
         return Answer(task=task, kind="nothing", label="No answer yet", names=(), sentence=text, caveats=failed)
-    kind, label, names, (sentence, *details) = _say(evidence.material, task, found)
-    if kind in ("winner", "top group", "indistinguishable") and (beyond := _unbeaten(evidence, task, found)):
+    kind, label, names, (sentence, *details) = _paying(evidence, task, found) or _say(evidence.material, task, found)
+    if kind in ("winner", "top group", "indistinguishable", "baseline") and (
+        beyond := _unbeaten(evidence, task, found.leader if found.sound else found.comparison.ranking[0].recipe)
+    ):
         kind, label, names = "baseline", f"No recipe is shown to be better than {listed(beyond)}", ()
     return Answer(
         task=task,
@@ -130,6 +135,9 @@ def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[st
         return "unranked", f"Not ranked: {units}", (), [_unranked(material, found)]
     if found.comparison.look is None:
         return "undecided", f"Undecided: {units}", (), [_undecided(material, found)]
+    if len(found.sound) == 1:
+        text = f"{found.leader} has a mean of {_mean(found, found.leader)} over {units}; the others are in trouble."
+        return "single", "Only recipe that trained as it should", (found.leader,), [text]
     if found.alone:
         label = "Winner" if found.beats_all else "Leads the recipes that trained every time"
         return "winner", label, found.group, _winner(material, task, found)
@@ -137,6 +145,30 @@ def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[st
         label = "Leading group, no single winner" if len(found.group) > 1 else "Highest mean, no winner"
         return "top group", label, found.group, _group(material, task, found)
     return _nobody(material, task, found)
+
+
+def _paying(evidence: Evidence, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], list[str]] | None:
+    """What is said where a test puts one recipe alone, or none, above the untrained network; None elsewhere."""
+    useless = [one for one in found.troubles.values() if one.untrained]
+    if not useless or len(useless) < len(found.troubles) or len(found.sound) > 1:
+        return None
+    others = f"none of the {len(useless)} {'other ' if found.sound else ''}recipes is shown to be"
+    if not found.sound:
+        text = f"A network that was never trained is as good: {others} better. {_highest(found)}."
+        return "baseline", "No recipe is shown to be better than the untrained network", (), [text]
+    comparison = evidence.comparison(task, QUALITY[0], baselines=True)
+    if comparison is None or comparison.look is None:
+        return None
+    text = (
+        f"{found.leader} is better than the untrained network, also for whoever repeats the whole work: by "
+        f"{_exactly(comparison.pair(found.leader, UNTRAINED))}; {others}."
+    )
+    return "winner", "Training pays with one recipe only", found.group, [text, repeated(evidence.material, task)]
+
+
+def _highest(found: Top) -> str:
+    first = found.comparison.ranking[0]
+    return f"The highest mean is that of {first.recipe} ({formats.score(first.mean)})"
 
 
 def _unranked(material: Material, found: Top) -> str:
@@ -232,16 +264,16 @@ def _equal(material: Material, pairs: list[PairVerdict]) -> str:
     return text
 
 
-def _unbeaten(evidence: Evidence, task: str, found: Top) -> list[str]:
+def _unbeaten(evidence: Evidence, task: str, leader: str) -> list[str]:
     """Baselines that the leader was not shown to be better than."""
     comparison = evidence.comparison(task, QUALITY[0], baselines=True)
     known = {standing.recipe for standing in comparison.ranking} if comparison else set()
-    if comparison is None or found.leader not in known:
+    if comparison is None or leader not in known:
         return []
     return [
         _baseline(name)
         for name in evidence.material.baselines
-        if name in known and comparison.pair(found.leader, name).verdict not in ("better", "undecided", "untested")
+        if name in known and comparison.pair(leader, name).verdict not in ("better", "undecided", "untested")
     ]
 
 
@@ -267,14 +299,13 @@ def _baseline(name: str) -> str:
 
 def _caveats(evidence: Evidence, task: str, found: Top) -> list[str]:
     material, comparison = evidence.material, found.comparison
-    kept_out = "kept out of the leading group" if found.group else "in trouble"
-    said = [f"{kept_out}: {trouble.sentence}" for trouble in found.troubles.values()]
+    said = _troubled(material, found)
     said += [f"below its own default on test: {text}" for text in below_default(material, task)]
     said += convergence.warnings(evidence, task)
     waiting = [name for name in comparison.missing if name not in found.troubles]
     if waiting:
         said.append(f"no result yet: {listed(waiting)}")
-    said += [f"{name}: dropped after study {last}, not tested" for name, last in material.dropped(task).items()]
+    said += _dropped(material.dropped(task))
     if comparison.between_looks:
         units = _units(material, comparison.studies)
         said.append(
@@ -286,6 +317,33 @@ def _caveats(evidence: Evidence, task: str, found: Top) -> list[str]:
         units = _units(material, 2).partition(" ")[2]
         said.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack {units}")
     return said
+
+
+def _troubled(material: Material, found: Top) -> list[str]:
+    """Who is kept out, and why; those that merely do not beat the untrained network in one line where they are many."""
+    kept_out = "kept out of the leading group" if found.group else "in trouble"
+    useless = [one.recipe for one in found.troubles.values() if not one.statuses]
+    many = useless if len(useless) > FEW else []
+    said = [f"{kept_out}: {one.sentence}" for one in found.troubles.values() if one.recipe not in many]
+    if many:
+        count = f"{len(many)} of {len(material.recipes)} recipes"
+        said.append(f"{kept_out}: {count} are not better than the untrained network: {_some(many)}")
+    return said
+
+
+def _dropped(dropped: Mapping[str, int]) -> list[str]:
+    """Who left the race, and when; in a line a study where they are many."""
+    if len(dropped) <= FEW:
+        return [f"{name}: dropped after study {last}, not tested" for name, last in dropped.items()]
+    return [
+        f"dropped after study {last}, not tested: {_some([name for name, own in dropped.items() if own == last])}"
+        for last in sorted(set(dropped.values()))
+    ]
+
+
+def _some(names: list[str]) -> str:
+    """`a, b and c`; of many the first, and how many more."""
+    return listed(names) if len(names) <= MANY else listed([*names[:FIRST], f"{len(names) - FIRST} more"])
 
 
 def _gone(pair: PairVerdict, found: Top) -> bool:
