@@ -145,6 +145,8 @@ def run(
     plan = launch.prepare(file, overrides, plugins)
     store = Store(runs)
     if dry_run:
+        for line in launch.try_network(plan):
+            click.echo(line)
         click.echo(launch.describe(plan, store, workers))
         return
     ranks.check(plan.experiment.training)
@@ -154,6 +156,8 @@ def run(
     if cluster is not None and workers is not None:
         fail("--cluster: the nodes decide how many workers there are; leave --workers out")
     launch.try_losses(plan)
+    for line in launch.try_network(plan):
+        click.echo(line)
     launch.check_writable(runs, reports)
     launch.run(plan, store, workers=workers, cluster=cluster, retry_failed=retry_failed)
     write_report(plan.experiment.name, runs, reports)
