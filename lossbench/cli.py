@@ -42,6 +42,16 @@ PLAIN = (
 )
 
 
+def _numbers(context: click.Context, option: click.Parameter, given: str | None) -> tuple[float, ...] | None:
+    """Numbers joined by commas."""
+    if given is None:
+        return None
+    try:
+        return tuple(float(each) for each in given.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is no list of numbers joined by commas") from None
+
+
 def plain_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that stand for a `--set` each (`lossbench.specification.flags`)."""
     for option in reversed(PLAIN):
@@ -345,6 +355,40 @@ def score(files: tuple[Path, ...], reports: Path | None) -> None:
         return
     with tempfile.TemporaryDirectory() as runs:
         write_report(scoring.store_scores(files, Path(runs)), Path(runs), reports)
+
+
+@main.command()
+@click.argument("source")
+@click.option(
+    "--model", required=True, metavar="M", help="timm:NAME, torchvision:NAME, a backbone, or a program's file."
+)
+@path_option("--out", required=True, help="Where the features go, an .npz; a killed call goes on where it was.")
+@path_option("--weights", help="The model's weights, .safetensors or .pt.")
+@click.option("--size", type=click.IntRange(min=1), show_default="the model's own", help="Edge of pictures in pixels.")
+@click.option("--fit", type=click.Choice(("crop", "pad", "stretch")), default="crop", show_default=True,
+              help="What becomes of pictures that are not square.")  # fmt: skip
+@click.option(
+    "--mean", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Of values from 0 to 1."
+)
+@click.option("--std", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Their deviation.")
+@click.option("--dim", type=click.IntRange(min=1), show_default="32", help="Embedding dimension of a backbone.")
+@click.option("--protocol", show_default="the data set's first", help="Whose split to keep.")
+@click.option("--batch-size", type=click.IntRange(min=1), show_default="by memory", help="Pictures at once.")
+@click.option(
+    "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to compute."
+)
+@PLUGINS
+@one_line_errors
+def embed(source: str, model: str, out: Path, plugins: tuple[Path, ...], **options: Any) -> None:
+    """Turn pictures into features by a model of your own."""
+    from lossbench.plugins import registry
+    from lossbench.run import embedding
+    from lossbench.sweep.progress import rows_progress
+
+    registry.load_files(plugins)
+    with rows_progress() as progress:
+        rows, width = embedding.embed(source, model, out, progress=progress, **options)
+    click.echo(f"{out}: {rows:,} x {width}; use it as features:{out}")
 
 
 @main.group()

@@ -99,6 +99,8 @@ def put_into(network: nn.Module, tensors: Tensors, place: str) -> list[str]:
     anew = [name for name in named if _layer(name) in broken]
     for name in fitting.difference(anew):
         state[name].copy_(sources[name])
+    if not named:
+        raise PluginError(f"{place}: the network has no weights to fill")
     if len(anew) == len(named):
         raise PluginError(
             f"{place}: none of its {len(tensors)} tensors fits the network; it begins with {next(iter(tensors))}, "
