@@ -359,9 +359,7 @@ def score(files: tuple[Path, ...], reports: Path | None) -> None:
 
 @main.command()
 @click.argument("source")
-@click.option(
-    "--model", required=True, metavar="M", help="timm:NAME, torchvision:NAME, a backbone, or a program's file."
-)
+@click.option("--model", required=True, metavar="M", help="Name a model of timm or torchvision, a backbone, or a file.")
 @path_option("--out", required=True, help="Where the features go, an .npz; a killed call goes on where it was.")
 @path_option("--weights", help="The model's weights, .safetensors or .pt.")
 @click.option("--size", type=click.IntRange(min=1), show_default="the model's own", help="Edge of pictures in pixels.")
