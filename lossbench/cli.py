@@ -359,21 +359,30 @@ def score(files: tuple[Path, ...], reports: Path | None) -> None:
 
 @main.command()
 @click.argument("source")
-@click.option("--model", required=True, metavar="M", help="Name a model of timm or torchvision, a backbone, or a file.")
-@path_option("--out", required=True, help="Where the features go, an .npz; a killed call goes on where it was.")
-@path_option("--weights", help="The model's weights, .safetensors or .pt.")
-@click.option("--size", type=click.IntRange(min=1), show_default="the model's own", help="Edge of pictures in pixels.")
-@click.option("--fit", type=click.Choice(("crop", "pad", "stretch")), default="crop", show_default=True,
-              help="What becomes of pictures that are not square.")  # fmt: skip
 @click.option(
-    "--mean", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Of values from 0 to 1."
+    "--model", required=True, metavar="M", help="Use timm:NAME, torchvision:NAME, a backbone, or a program in a file."
 )
-@click.option("--std", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Their deviation.")
-@click.option("--dim", type=click.IntRange(min=1), show_default="32", help="Embedding dimension of a backbone.")
-@click.option("--protocol", show_default="the data set's first", help="Whose split to keep.")
-@click.option("--batch-size", type=click.IntRange(min=1), show_default="by memory", help="Pictures at once.")
+@path_option("--out", required=True, help="Write the features to this .npz; a killed call goes on with it.")
+@path_option("--weights", help="Take the model's weights from this file, .safetensors or .pt.")
 @click.option(
-    "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to compute."
+    "--size", type=click.IntRange(min=1), show_default="the model's own", help="Scale pictures to this edge in pixels."
+)
+@click.option(
+    "--fit",
+    type=click.Choice(("crop", "pad", "stretch")),
+    default="crop",
+    show_default=True,
+    help="Make pictures square by this rule.",
+)
+@click.option(
+    "--mean", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Subtract this, of values to 1."
+)
+@click.option("--std", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Divide by this then.")
+@click.option("--dim", type=click.IntRange(min=1), show_default="32", help="Build a backbone of this dimension.")
+@click.option("--protocol", show_default="the data set's first", help="Keep the split of this protocol.")
+@click.option("--batch-size", type=click.IntRange(min=1), show_default="by memory", help="Embed so many at once.")
+@click.option(
+    "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Compute on this device."
 )
 @PLUGINS
 @one_line_errors
