@@ -42,6 +42,16 @@ PLAIN = (
 )
 
 
+def _numbers(context: click.Context, option: click.Parameter, given: str | None) -> tuple[float, ...] | None:
+    """Numbers joined by commas."""
+    if given is None:
+        return None
+    try:
+        return tuple(float(each) for each in given.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is no list of numbers joined by commas") from None
+
+
 def plain_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that stand for a `--set` each (`lossbench.specification.flags`)."""
     for option in reversed(PLAIN):
@@ -145,6 +155,8 @@ def run(
     plan = launch.prepare(file, overrides, plugins)
     store = Store(runs)
     if dry_run:
+        for line in launch.try_network(plan):
+            click.echo(line)
         click.echo(launch.describe(plan, store, workers))
         return
     ranks.check(plan.experiment.training)
@@ -154,6 +166,8 @@ def run(
     if cluster is not None and workers is not None:
         fail("--cluster: the nodes decide how many workers there are; leave --workers out")
     launch.try_losses(plan)
+    for line in launch.try_network(plan):
+        click.echo(line)
     launch.check_writable(runs, reports)
     launch.run(plan, store, workers=workers, cluster=cluster, retry_failed=retry_failed)
     write_report(plan.experiment.name, runs, reports)
@@ -348,6 +362,47 @@ def score(files: tuple[Path, ...], reports: Path | None, query: Path | None, gal
         return
     with tempfile.TemporaryDirectory() as runs:
         write_report(scoring.store_scores(files, Path(runs)), Path(runs), reports)
+
+
+@main.command()
+@click.argument("source")
+@click.option(
+    "--model", required=True, metavar="M", help="Use timm:NAME, torchvision:NAME, a backbone, or a program in a file."
+)
+@path_option("--out", required=True, help="Write the features to this .npz; a killed call goes on with it.")
+@path_option("--weights", help="Take the model's weights from this file, .safetensors or .pt.")
+@click.option(
+    "--size", type=click.IntRange(min=1), show_default="the model's own", help="Scale pictures to this edge in pixels."
+)
+@click.option(
+    "--fit",
+    type=click.Choice(("crop", "pad", "stretch")),
+    default="crop",
+    show_default=True,
+    help="Make pictures square by this rule.",
+)
+@click.option(
+    "--mean", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Subtract this, of values to 1."
+)
+@click.option("--std", metavar="R,G,B", callback=_numbers, show_default="the model's own", help="Divide by this then.")
+@click.option("--dim", type=click.IntRange(min=1), show_default="32", help="Build a backbone of this dimension.")
+@click.option("--protocol", show_default="the data set's first", help="Keep the split of this protocol.")
+@click.option("--batch-size", type=click.IntRange(min=1), show_default="by memory", help="Embed so many at once.")
+@click.option(
+    "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Compute on this device."
+)
+@PLUGINS
+@one_line_errors
+def embed(source: str, model: str, out: Path, plugins: tuple[Path, ...], **options: Any) -> None:
+    """Turn pictures into features by a model of your own."""
+    from lossbench.plugins import registry
+    from lossbench.run import embedding
+    from lossbench.sweep.progress import rows_progress
+
+    registry.load_files(plugins)
+    with rows_progress() as progress:
+        rows, width = embedding.embed(source, model, out, progress=progress, **options)
+    click.echo(f"{out}: {rows:,} x {width}; use it as features:{out}")
 
 
 @main.group()

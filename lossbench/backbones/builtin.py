@@ -60,6 +60,22 @@ def resnet(problem: Problem) -> nn.Module:
     return ResNet(problem.image_shape, problem.embedding_dim)
 
 
+@backbone("timm", source="timm, with weights of your own: `[pretrained]`", inputs=IMAGES, variants=True)
+def timm(problem: Problem) -> nn.Module:
+    """`timm:NAME`: a model of timm, its last layer new, behind its own normalization (extra `vision`)."""
+    from lossbench.backbones import vision
+
+    return vision.Normalized(vision.timm_model(problem.variant, problem.embedding_dim))
+
+
+@backbone("torchvision", source="torchvision, with weights of your own: `[pretrained]`", inputs=IMAGES, variants=True)
+def torchvision(problem: Problem) -> nn.Module:
+    """`torchvision:NAME`: a classifier of torchvision, its last layer new, behind its own normalization (`vision`)."""
+    from lossbench.backbones import vision
+
+    return vision.Normalized(vision.torchvision_model(problem.variant, problem.embedding_dim))
+
+
 @backbone("pixels", source="no network", inputs=IMAGES)
 def pixels(problem: Problem) -> nn.Module:
     """The image itself, flattened: the baseline that learns nothing. Above 1,024 values a fixed random projection."""

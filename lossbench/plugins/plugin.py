@@ -127,6 +127,7 @@ class Problem:
         image_shape: (channels, height, width) of one input; (F, 1, 1) where it is a vector.
         input_shape: (channels, height, width) of one image, or (F,) of one vector; left out, `image_shape`.
         generator: the CPU stream to draw initial values from.
+        variant: what follows the colon of a backbone's name, as in `timm:resnet18`.
     """
 
     num_classes: int
@@ -134,6 +135,7 @@ class Problem:
     image_shape: tuple[int, int, int] = (1, 28, 28)
     input_shape: tuple[int, ...] = ()
     generator: torch.Generator | None = None
+    variant: str = ""
 
     def __post_init__(self) -> None:
         """Let either shape follow from the other."""
@@ -159,6 +161,7 @@ class Plugin:
         sampler: the batches a loss needs: "uniform" shuffles, "balanced" takes M per class.
         protocols: what a data set offers, or where a metric applies (empty: everywhere).
         inputs: what a backbone takes, `images`, `vectors` or both; empty: not said, so anything is tried.
+        variants: whether a backbone's name goes on after a colon.
         deviations: conformance checks that the loss is known not to pass, and why.
     """
 
@@ -177,6 +180,7 @@ class Plugin:
     protocols: tuple[str, ...] = ()
     higher_is_better: bool = True
     inputs: tuple[Input, ...] = ()
+    variants: bool = False
     deviations: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -85,15 +85,22 @@ def dataset(
     return register
 
 
-def backbone(name: str, *, source: str = "", inputs: tuple[Input, ...] = ()) -> Callable[[Function], Function]:
+def backbone(
+    name: str, *, source: str = "", inputs: tuple[Input, ...] = (), variants: bool = False
+) -> Callable[[Function], Function]:
     """Register `function(problem) -> nn.Module` mapping images (B, C, H, W) or vectors (B, F) to embeddings (B, D).
 
-    `inputs` says which of both; where it is left out, either is tried.
+    `inputs` says which of both; where it is left out, either is tried. With `variants` experiments call it
+    `name:VARIANT`, which the function finds in `problem.variant`.
     """
 
     def register(function: Function) -> Function:
-        file = _file_of(function)
-        _add(Plugin(kind="backbone", name=name, function=function, source=source, file=file, inputs=inputs))
+        _add(
+            Plugin(
+                kind="backbone", name=name, function=function, source=source, file=_file_of(function),
+                inputs=inputs, variants=variants,
+            )
+        )  # fmt: skip
         return function
 
     return register
@@ -117,12 +124,14 @@ def metric(
 
 
 def find(kind: Kind, name: str) -> Plugin:
-    """The plugin of that name.
+    """The plugin of that name; of a backbone `name:VARIANT` that of the name.
 
     Raises:
         PluginError: nothing of that name is registered; names the nearest one.
     """
     discovery.load_builtin(kind)
+    if kind == "backbone":
+        name = name.partition(":")[0]
     if (kind, name) not in _plugins and (point := discovery.entry_points(kind).get(name)):
         discovery.load_entry_point(kind, point)
         if (kind, name) not in _plugins:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossbench.backbones.trunk import Trunk, trunk_of
+from lossbench.backbones.weights import put_into, read
 from lossbench.plugins import Kind, PluginError, Problem, registry
 from lossbench.run import device, evaluation, parallel, sharding
 from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
@@ -84,18 +87,28 @@ def build(spec: RunSpec, data: TaskData) -> Model:
 
     def make(kind: Kind, name: str, params: dict[str, Any]) -> nn.Module:
         seed_globals(spec.seed, f"init.{name}")
-        own = replace(problem, generator=stream(spec.seed, f"init.{name}"))
+        own = replace(problem, generator=stream(spec.seed, f"init.{name}"), variant=name.partition(":")[2])
         module: nn.Module = registry.find(kind, name).build(own, **params)
         return sharding.sharded(module).to(spec.training.device)
 
     network = parallel.with_global_statistics(make("backbone", spec.backbone, {}))
+    trunk = _started(network, spec)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
     stages = tuple(
         [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in stage.terms]
         for stage in spec.stages
     )
     seed_globals(spec.seed, "noise")  # for losses that draw while they train
-    return Model(network, stages[0], stages if len(stages) > 1 else ())
+    return Model(network, stages[0], stages if len(stages) > 1 else (), trunk)
+
+
+def _started(network: nn.Module, spec: RunSpec) -> Trunk | None:
+    """Fill the network with the weights that the run starts from; what they filled, None where there are none."""
+    if spec.start is None:
+        return None
+    file = Path(spec.weights_file)
+    anew = put_into(network, read(file, spec.start.weights), f"weights: {file}")
+    return trunk_of(network, anew, freeze=spec.start.freeze, lr_factor=spec.start.lr_factor)
 
 
 def _run(spec: RunSpec) -> RunResult:

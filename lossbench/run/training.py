@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossbench.backbones.trunk import Trunk
 from lossbench.run import parallel
 from lossbench.run.augmentation import Augmentation, augmented
 from lossbench.run.clock import Clock, TimeLimitError
@@ -39,11 +40,13 @@ class Model:
     Attributes:
         losses: of the stage that trains, or whose state was put back.
         stages: the losses of every stage, where there are several.
+        trunk: what of the network came from a file.
     """
 
     network: nn.Module
     losses: list[WeightedLoss]
     stages: tuple[list[WeightedLoss], ...] = ()
+    trunk: Trunk | None = None
 
     @property
     def stage(self) -> int:
@@ -63,6 +66,8 @@ class Model:
         """Put every part into training or evaluation mode."""
         for part in self.parts().values():
             part.train(mode)
+        if self.trunk is not None:
+            self.trunk.hold()
 
     def state(self) -> State:
         """A copy of every parameter and buffer."""
@@ -183,7 +188,7 @@ def train(
             parallel.sum_gradients(model.network)
             clock.lap("backward")
             for group in optimizer.param_groups:
-                group["lr"] = spec.lr * factor(history.steps - taken + step)
+                group["lr"] = spec.lr * group["lr_factor"] * factor(history.steps - taken + step)
             optimizer.step()
             for running, value in zip(sums, values, strict=True):
                 running += value
@@ -266,17 +271,38 @@ def autocast(settings: Training) -> contextlib.AbstractContextManager[Any]:
 
 
 def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.Optimizer:
-    """One optimizer over network and losses; weight decay only on parameters of two or more dimensions."""
-    params = [param for part in model.parts().values() for param in part.parameters()]
-    groups: list[dict[str, Any]] = [{"params": params}]
-    if settings.weight_decay:  # a second group is a second call of the fused step
-        groups = [
-            {"params": [param for param in params if param.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [param for param in params if param.ndim <= 1], "weight_decay": 0.0},
-        ]
+    """One optimizer over network and losses; weight decay only on parameters of two or more dimensions.
+
+    Each group says its `lr_factor`, which is 1 but for a trunk that learns at a rate of its own.
+    """
+    params = [param for part in model.parts().values() for param in part.parameters() if param.requires_grad]
+    groups = [
+        {**group, "lr": lr * factor, "lr_factor": factor}
+        for part, factor in _by_rate(params, model.trunk)
+        for group in _by_decay(part, settings.weight_decay)
+    ]
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, lr=lr, fused=True)
     return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)
+
+
+def _by_rate(params: list[nn.Parameter], trunk: Trunk | None) -> list[tuple[list[nn.Parameter], float]]:
+    """Parameters with the factor of their learning rate, as few groups as there are factors."""
+    if trunk is None or trunk.lr_factor == 1.0:
+        return [(params, 1.0)]
+    slow = set(map(id, trunk.parameters))
+    rest = [param for param in params if id(param) not in slow]
+    return [([param for param in params if id(param) in slow], trunk.lr_factor), *([(rest, 1.0)] if rest else [])]
+
+
+def _by_decay(params: list[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Groups of an optimizer; a second group is a second call of the fused step."""
+    if not decay:
+        return [{"params": params}]
+    return [
+        {"params": [param for param in params if param.ndim > 1], "weight_decay": decay},
+        {"params": [param for param in params if param.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def rate_factor(settings: Training, steps: int) -> Callable[[int], float]:

@@ -9,6 +9,7 @@ and annotations. Classes that an annotation names are followed, because their me
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeGuard
 from lossbench.plugins import Plugin
 
 LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
+OF_BACKBONES = ("timm", "torchvision")  # libraries that a backbone of their name comes from
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lossbench"
 EXECUTE = f"{PACKAGE}.run.execution.execute"
@@ -46,9 +48,16 @@ SCOPES = (
 
 
 @lru_cache
-def library_versions() -> tuple[tuple[str, str], ...]:
-    """(name, version) of the libraries that compute results, read without importing them."""
-    return tuple((name, importlib.metadata.version(name)) for name in LIBRARIES)
+def library_versions(backbone: str = "") -> tuple[tuple[str, str], ...]:
+    """(name, version) of the libraries that compute results, read without importing them.
+
+    Args:
+        backbone: whose own library, such as timm, is among them where it is installed.
+    """
+    own = [name for name in OF_BACKBONES if name == backbone.partition(":")[0]]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return tuple((name, importlib.metadata.version(name)) for name in (*LIBRARIES, *own))
+    return library_versions()
 
 
 def code_digest(plugins: Iterable[Plugin] = ()) -> str:

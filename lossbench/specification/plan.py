@@ -20,7 +20,7 @@ from lossbench.plugins.plugin import Input
 from lossbench.specification import claims
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.parsing import toml_path
-from lossbench.specification.recipes import Recipe, make_recipe, with_params
+from lossbench.specification.recipes import TRUNK, Recipe, make_recipe, with_factor, with_params
 from lossbench.specification.spec import (
     OF_VECTORS,
     UNSEEDED,
@@ -28,6 +28,7 @@ from lossbench.specification.spec import (
     Provenance,
     RunSpec,
     SpecError,
+    Start,
     Task,
     Training,
     Value,
@@ -56,6 +57,7 @@ class Plan:
         folds: tasks of which a study is a fold, and how many they have.
         vectors: tasks whose samples are vectors.
         file_digest: SHA-256 of the experiment file; empty where there is no file.
+        weights_file, weights: where the weights of `[pretrained]` lie, and their SHA-256; empty without.
     """
 
     experiment: Experiment
@@ -69,6 +71,8 @@ class Plan:
     folds: Mapping[Task, int]
     vectors: frozenset[Task]
     file_digest: str = ""
+    weights_file: str = ""
+    weights: str = ""
 
     def steps_an_epoch(self, task: Task) -> int:
         """Full batches in the training split of a task."""
@@ -114,6 +118,8 @@ class Plan:
             sampler=first.sampler,
             then=later[0] if later else None,
             lr=float(values["lr"]),
+            start=self._start(float(values.get(TRUNK, 1.0))),
+            weights_file=self.weights_file,
             seed=seed,
             final=final,
             provenance=self.provenance(task, losses, experiment.backbone),
@@ -123,7 +129,8 @@ class Plan:
 
     def baseline_spec(self, task: Task, name: str, *, seed: int, **where: Any) -> RunSpec:
         """The network as initialized, or the map of that name, which is fitted if at all and not trained."""
-        backbone = self.experiment.backbone if name == "untrained" else name
+        own = name == "untrained"
+        backbone = self.experiment.backbone if own else name
         return RunSpec(
             task=task,
             backbone=backbone,
@@ -131,6 +138,8 @@ class Plan:
             terms=(),
             sampler="uniform",
             lr=0.0,
+            start=self._start() if own else None,
+            weights_file=self.weights_file if own else "",
             training=self.experiment.training,
             seed=seed,
             final=True,
@@ -138,6 +147,13 @@ class Plan:
             plugin_files=self.plugin_files,
             **where,
         )
+
+    def _start(self, lr_factor: float = 1.0) -> Start | None:
+        """What the network starts from; None: from nothing."""
+        pretrained = self.experiment.pretrained
+        if pretrained is None:
+            return None
+        return Start(weights=self.weights, freeze=pretrained.freeze, lr_factor=lr_factor)
 
     def provenance(self, task: Task, losses: Iterable[Plugin], backbone: str) -> Provenance:
         """What a run of this plan depends on beside its settings."""
@@ -159,7 +175,7 @@ def provenance_of(
         data=checksum,
         code=code_digest(modules),
         plugins=tuple(sorted(foreign.items())),
-        libraries=library_versions(),
+        libraries=library_versions(backbone),
     )
 
 
@@ -181,10 +197,14 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
     recipes, mistakes = _recipes(experiment)
     mistakes += _training_mistakes(experiment.training)
     mistakes += claims.mistakes(experiment.claims, registry.names("metric", map(str, paths)))
-    try:
-        registry.find("backbone", experiment.backbone)
-    except PluginError as error:
-        mistakes.append(f"backbone: {error}")
+    mistakes += _backbone_mistakes(experiment.backbone)
+    weights = None
+    if experiment.pretrained is not None:
+        weights = _weights_file(experiment.pretrained.weights, file)
+        if weights is None:
+            mistakes.append(
+                f"pretrained.weights: {experiment.pretrained.weights}: is not a file, beside the experiment or here"
+            )
     looked = {}
     for position, task in enumerate(experiment.tasks):
         place = toml_path(["tasks", position])
@@ -212,8 +232,35 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         deals=frozenset(task for task, data in looked.items() if data.deals and task.splits == "dealt"),
         folds={task: data.folds for task, data in looked.items() if data.folds},
         vectors=vectors,
-        file_digest=hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "",
+        file_digest=_sha256(file) if file.is_file() else "",
+        weights_file=str(weights) if weights else "",
+        weights=_sha256(weights) if weights else "",
     )
+
+
+def _backbone_mistakes(name: str) -> list[str]:
+    """What is wrong with the name of a backbone, if anything."""
+    try:
+        plugin = registry.find("backbone", name)
+    except PluginError as error:
+        return [f"backbone: {error}"]
+    bare, _, variant = name.partition(":")
+    if variant and not plugin.variants:
+        return [f"backbone: {name!r}: {bare!r} is one network; nothing follows its name"]
+    if plugin.variants and not variant:
+        return [f"backbone: {name!r}: say which one: `{bare}:NAME`"]
+    return []
+
+
+def _weights_file(given: str, file: Path) -> Path | None:
+    """A file of weights: its place beside the experiment file, else in the working directory."""
+    path = Path(given).expanduser()
+    return next((each.resolve() for each in (file.parent / path, path) if each.is_file()), None)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _with_baselines(experiment: Experiment, vectors: frozenset[Task]) -> Experiment:
@@ -242,7 +289,7 @@ def _recipes(experiment: Experiment) -> tuple[tuple[Recipe, ...], list[str]]:
     recipes, mistakes = [], []
     for position, entry in enumerate(experiment.recipes):
         try:
-            recipe = make_recipe(entry.name, entry.use, experiment.training)
+            recipe = _made(entry.name, entry.use, experiment)
         except PluginError as error:
             mistakes.append(f"{toml_path(['recipes', position])}: {error}")
             continue
@@ -254,6 +301,12 @@ def _recipes(experiment: Experiment) -> tuple[tuple[Recipe, ...], list[str]]:
     return tuple(recipes), mistakes + _unlisted_params(experiment)
 
 
+def _made(name: str, rule: str, experiment: Experiment) -> Recipe:
+    """The recipe of a rule with what the experiment's setting gives it to search."""
+    recipe, pretrained = make_recipe(name, rule, experiment.training), experiment.pretrained
+    return recipe if pretrained is None or pretrained.freeze else with_factor(recipe, pretrained.lr_factor)
+
+
 def _unlisted_params(experiment: Experiment) -> list[str]:
     """Parameters of recipes that are not listed are allowed, as long as there can be such a recipe."""
     mistakes = []
@@ -262,7 +315,7 @@ def _unlisted_params(experiment: Experiment) -> list[str]:
         if name in listed:
             continue
         try:
-            recipe = make_recipe(name, name, experiment.training)
+            recipe = _made(name, name, experiment)
         except PluginError as error:
             mistakes.append(f"{toml_path(['params', name])}: no such recipe: {error}")
             continue

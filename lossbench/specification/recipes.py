@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from lossbench.plugins import Choice, Float, Int, Plugin, PluginError, Range, Sampler, registry
-from lossbench.specification.spec import Stage, Term, Training, Value, nearest
+from lossbench.specification.spec import Factor, Stage, Term, Training, Value, nearest
 
 # The documented default and the search range of the learning rate: the same for every recipe.
 LEARNING_RATES: dict[str, tuple[float, Float]] = {
@@ -26,6 +26,7 @@ LEARNING_RATES: dict[str, tuple[float, Float]] = {
 SAMPLERS: tuple[Sampler, ...] = ("uniform", "balanced")
 ARROW = "->"  # between two stages
 SHARE = "share"  # of the epochs that the first stage has
+TRUNK = "lr_factor"  # of the learning rate for the part of the network that came from a file
 SHARES = Float(0.1, 0.9, valid=(0.0, 1.0))
 
 
@@ -144,12 +145,19 @@ def _weight_names(parts: Sequence[Part]) -> dict[str, str]:
 
 def _parameter_names(parts: Sequence[Part]) -> dict[str, dict[str, str]]:
     """Of each loss its parameters with their names in the recipe: a taken name is followed by `_<loss>`."""
-    taken = {"lr", *_weight_names(parts).values(), *([SHARE] if len(parts) > 1 else [])}
+    taken = {"lr", TRUNK, *_weight_names(parts).values(), *([SHARE] if len(parts) > 1 else [])}
     found: dict[str, dict[str, str]] = {}
     for plugin in _losses(parts):
         found[plugin.name] = {own: f"{own}_{plugin.name}" if own in taken else own for own in plugin.space}
         taken |= set(plugin.space)
     return found
+
+
+def with_factor(recipe: Recipe, factor: Factor) -> Recipe:
+    """The recipe with a factor of the learning rate for the trunk, which it searches where that is a range."""
+    allowed = Float(factor.low, factor.high, log=factor.log, valid=(0.0, 1000.0))
+    space = {**recipe.space, **({TRUNK: allowed} if factor.searched else {})}
+    return replace(recipe, space=space, defaults={**recipe.defaults, TRUNK: factor.middle})
 
 
 def with_params(recipe: Recipe, params: Mapping[str, Any]) -> tuple[Recipe, list[tuple[str, str]]]:

@@ -27,6 +27,7 @@ from pydantic import (
     WrapValidator,
     field_serializer,
     field_validator,
+    model_validator,
 )
 
 from lossbench.plugins.mistakes import SpecError as SpecError
@@ -177,6 +178,70 @@ class Training(Table):
         return str(self.epochs) == AUTO
 
 
+def _factor(given: Any) -> Any:
+    """A number is a range of that number alone."""
+    if isinstance(given, (Mapping, Factor)):
+        return given
+    if type(given) not in (int, float):
+        raise ValueError(f"{given!r} is neither a number nor a table {{ low, high, log }}")
+    if not 0 <= given <= 1000:
+        raise ValueError(f"{given:g} is outside [0, 1000]")
+    return {"low": given, "high": given}
+
+
+class Factor(Table):
+    """A factor of the learning rate: one for all recipes, or a range that every recipe searches."""
+
+    low: Annotated[Number, Field(ge=0, le=1000)]
+    high: Annotated[Number, Field(ge=0, le=1000)]
+    log: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Factor:
+        if self.low > self.high:
+            raise ValueError(f"low, {self.low:g}, is more than high, {self.high:g}")
+        if self.log and not self.low:
+            raise ValueError("a logarithmic range starts above 0")
+        return self
+
+    @property
+    def searched(self) -> bool:
+        """Whether there is something to search."""
+        return self.low < self.high
+
+    @property
+    def middle(self) -> float:
+        """The middle of the range by its own scale; the value where it is one."""
+        if not self.searched:
+            return self.low
+        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+
+
+class Pretrained(Table):
+    """The weights that the network starts from, the same for every recipe.
+
+    Attributes:
+        weights: a file of tensors, relative to the experiment file or to the working directory. What it fills is the
+            trunk; what it lacks, or has in another shape, starts anew and must be the network's last layers.
+        freeze: whether the trunk stays as it came.
+        lr_factor: of the learning rate for the trunk.
+    """
+
+    weights: Annotated[str, Field(min_length=1)]
+    freeze: Annotated[bool, Field(strict=True)] = False
+    lr_factor: Annotated[Factor, BeforeValidator(_factor)] = Factor(low=1.0, high=1.0)
+
+    @field_serializer("lr_factor")
+    def _as_written(self, factor: Factor) -> Any:
+        return factor.model_dump() if factor.searched else factor.low
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Pretrained:
+        if self.freeze and (self.lr_factor.searched or self.lr_factor.low != 1.0):
+            raise ValueError("lr_factor is that of a trunk that is trained; leave it or `freeze` out")
+        return self
+
+
 class Several(Table):
     """Studies until the top is decided: at least `least`, at most `most`; looks are those of the fixed schedule."""
 
@@ -296,6 +361,7 @@ class Experiment(Table):
     baselines: tuple[Literal["untrained", "pixels", "features", "pca", "lda"], ...] = ("untrained", "pixels")
     plugins: tuple[str, ...] = ()
     training: Training = Training()
+    pretrained: Pretrained | None = None
     budget: Budget = Budget()
     resources: Resources = Resources()
     params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
@@ -340,6 +406,20 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What the network of a run starts from, where that is a file.
+
+    Attributes:
+        weights: SHA-256 of the file.
+        freeze, lr_factor: how the part that it fills is trained.
+    """
+
+    weights: str
+    freeze: bool = False
+    lr_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """What else a result depends on: the same spec under another provenance is another run.
 
@@ -370,7 +450,9 @@ class RunSpec:
         deal: seed by which training and validation samples were dealt; None: the split as published or fixed.
         whole: whether a final run measures everything and keeps network and embeddings, or only what verdicts need.
         audit: whether test is scored after every epoch too, for the section on bad practice.
-        plugin_files: where the plugin files of `provenance` lie; not part of the identity.
+        start: the weights that the network starts from; None: from its own initialization.
+        plugin_files, weights_file: where the plugin files of `provenance` and the weights of `start` lie; not part of
+            the identity.
     """
 
     task: Task
@@ -388,7 +470,9 @@ class RunSpec:
     whole: bool = True
     audit: bool = True
     then: Stage | None = None
+    start: Start | None = None
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
+    weights_file: str = field(default="", compare=False)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -413,7 +497,7 @@ class RunSpec:
         A changed default would give other runs the identity of stored ones: it needs a key of another name.
         """
         content = {name: value for name, value in _as_dict(self).items() if value != _DEFAULTS.get(name, _REQUIRED)}
-        for name in ("provenance", "plugin_files") if self.final else ("provenance", "plugin_files", "whole", "audit"):
+        for name in (*NOT_SETTINGS, *(() if self.final else ("whole", "audit"))):
             content.pop(name, None)
         task = _settings(self.task, "splits")  # the deal is what comes of it
         # What follows the colon of `folder:PATH` says where data lie; the checksum says what they are.
@@ -421,12 +505,18 @@ class RunSpec:
         content["training"] = training = _settings(self.training, "time_limit_s")
         if not self.terms:  # a baseline is not trained: how it would have been is not part of it
             content["training"] = {name: training[name] for name in UNTRAINED if name in training}
+            if self.start is not None:
+                content["start"] = Start(weights=self.start.weights)
         return {**content, "data": self.provenance.data}
 
 
 _REQUIRED = object()  # equal to no value
 _DEFAULTS = {each.name: each.default for each in fields(RunSpec) if each.default is not MISSING}
+NOT_SETTINGS = ("provenance", "plugin_files", "weights_file")
 UNTRAINED = ("input_size", "device", "processes", "label_noise")  # what a network that is not trained depends on
+
+
+LATER = ("then", "start", "weights_file")  # left out of a record where they are not used
 
 
 def to_json(spec: RunSpec) -> dict[str, Any]:
@@ -434,11 +524,11 @@ def to_json(spec: RunSpec) -> dict[str, Any]:
     plain = _as_dict(spec)
     plain |= {"task": dict(_fields(spec.task)), "training": dict(_fields(spec.training))}
     plain |= {"terms": [_as_dict(term) for term in spec.terms], "provenance": _as_dict(spec.provenance)}
-    if spec.then is None:
-        del plain["then"]
-    else:
+    if spec.then is not None:
         plain["then"] = _as_dict(spec.then) | {"terms": [_as_dict(term) for term in spec.then.terms]}
-    return plain
+    if spec.start is not None:
+        plain["start"] = _as_dict(spec.start)
+    return {name: value for name, value in plain.items() if name not in LATER or value}
 
 
 @lru_cache(maxsize=64)  # thousands of runs share a task and its training
@@ -452,7 +542,7 @@ def _settings(table: Task | Training, *left_out: str) -> dict[str, Any]:
     return table.model_dump(exclude=set(left_out), exclude_defaults=True)
 
 
-def _as_dict(part: RunSpec | Term | Stage | Provenance) -> dict[str, Any]:
+def _as_dict(part: RunSpec | Term | Stage | Start | Provenance) -> dict[str, Any]:
     """The fields of a specification; unlike `dataclasses.asdict`, which copies frozen tuples item by item."""
     return {name: getattr(part, name) for name in part.__dataclass_fields__}
 
@@ -476,6 +566,7 @@ def from_json(plain: Mapping[str, Any]) -> RunSpec:
         "training": Training.model_validate(plain["training"]),
         "terms": terms(plain),
         "then": Stage(**{**then, "terms": terms(then)}) if (then := plain.get("then")) else None,
+        "start": Start(**start) if (start := plain.get("start")) else None,
         "provenance": Provenance(**provenance),
         "plugin_files": tuple(plain["plugin_files"]),
     }

@@ -18,7 +18,7 @@ from lossbench.run.clock import TimeLimitError
 from lossbench.specification import shipped
 from lossbench.specification.parsing import blamed, read_experiment
 from lossbench.specification.plan import Plan, make_plan
-from lossbench.specification.spec import Budget, Experiment, SpecError, Task, nearest
+from lossbench.specification.spec import Budget, Experiment, RunSpec, SpecError, Task, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import estimate, ranks
 from lossbench.sweep.driver import Note, driving
@@ -115,6 +115,40 @@ def _untrainable(names: Sequence[str], plugin_files: Sequence[str], embedding_di
     registry.load_files(plugin_files)
     found = [(plugin := registry.find("loss", name), conformance.untrainable(plugin, embedding_dim)) for name in names]
     return [f"plugin {plugin.file}: loss {plugin.name!r}: {why}" for plugin, why in found if why]
+
+
+def try_network(plan: Plan) -> list[str]:
+    """Build a network that comes from elsewhere once a task, in a process of its own.
+
+    Returns:
+        What a file of weights gives it; nothing for the networks that lossbench ships, which need no trial.
+
+    Raises:
+        SpecError: it is not installed or not known, its weights do not fit, or it does not take the task's images.
+    """
+    experiment = plan.experiment
+    if experiment.pretrained is None and not registry.find("backbone", experiment.backbone).variants:
+        return []
+    specs = [plan.baseline_spec(task, "untrained", seed=0) for task in experiment.tasks]
+    executor = ProcessExecutor(1)
+    try:
+        if mistakes := executor.submit(_network_mistakes, specs).result():
+            raise SpecError(mistakes)
+        return [executor.submit(_network_note, specs[0]).result()] if experiment.pretrained else []
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _network_mistakes(specs: Sequence[RunSpec]) -> list[str]:
+    from lossbench.run import network
+
+    return network.mistakes(specs)
+
+
+def _network_note(spec: RunSpec) -> str:
+    from lossbench.run import network
+
+    return network.note(spec)
 
 
 def _beat(note: Note, executor: Executor) -> None:

@@ -69,6 +69,7 @@ def plan_document(
         "pilot": pilot,
         "claims": claims or {},
         "train_images": {task.key: size for task, size in plan.train_sizes.items()},
+        **({"weights": plan.weights} if plan.weights else {}),
         "provenance": {
             task.key: asdict(plan.provenance(task, losses, experiment.backbone)) for task in experiment.tasks
         },
@@ -96,7 +97,7 @@ def stale_reasons(
     Returns:
         run id to what changed: `data`, `code`, `libraries`.
     """
-    experiment, libraries = plan.experiment, [*map(list, library_versions())]
+    experiment = plan.experiment
     settings = experiment.training.model_dump(), experiment.embedding_dim
     tasks = [(task.model_dump(), plan.checksums[task]) for task in experiment.tasks]
     code_of = lru_cache(_code_of)
@@ -110,6 +111,7 @@ def stale_reasons(
             continue
         stages = [spec, spec["then"]] if "then" in spec else [spec]
         code = code_of(spec["backbone"], tuple(term["loss"] for stage in stages for term in stage["terms"]))
+        libraries = [*map(list, library_versions(spec["backbone"]))]
         now, before = {"data": data, "code": code, "libraries": libraries}, spec["provenance"]
         if changed := [part for part, value in now.items() if value != before[part]]:
             found[run_id] = changed

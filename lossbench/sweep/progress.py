@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -129,5 +129,24 @@ def download_progress() -> Iterator[Callable[[str, int, int | None], None]]:
             if file not in bars:
                 bars[file] = bar.add_task(file, total=total)
             bar.update(bars[file], completed=done, total=total)
+
+        yield show
+
+
+@contextlib.contextmanager
+def rows_progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar of rows on a terminal; elsewhere a line now and then."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, disable=not sys.stdout.isatty()) as bar:
+        task: TaskID | None = None
+        last = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal task, last
+            task = bar.add_task("", total=total) if task is None else task
+            bar.update(task, completed=done)
+            if bar.disable and time.monotonic() - last >= PLAIN_EVERY_S:
+                last = time.monotonic()
+                print(f"{done:,} of {total:,}", flush=True)
 
         yield show

@@ -54,6 +54,8 @@ def resolved_toml(experiment: Mapping[str, Any]) -> str:
 def _facts(material: Material) -> Iterator[tuple[str, str]]:
     experiment, training = material.experiment, material.experiment["training"]
     yield "backbone", f"{experiment['backbone']}, embedding dimension {experiment['embedding_dim']}"
+    if pretrained := experiment.get("pretrained"):
+        yield "pretrained", _pretrained(pretrained, material.plan["weights"])
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
     yield "budget", _budget(material)
     for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
@@ -77,6 +79,17 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
         yield "environment", environment
     progress = material.progress
     yield "runs", f"{progress.finished} of {progress.planned} planned, {progress.failed} failed"
+
+
+def _pretrained(settings: Mapping[str, Any], digest: str) -> str:
+    factor = settings["lr_factor"]
+    if settings["freeze"]:
+        how = "what it fills is frozen"
+    elif isinstance(factor, Mapping):
+        how = f"what it fills learns at {factor['low']:g} to {factor['high']:g} times the rate, searched by all recipes"
+    else:
+        how = f"what it fills learns at {factor:g} times the rate"
+    return f"{settings['weights']}, SHA-256 {digest}; {how}"
 
 
 def _budget(material: Material) -> str:
@@ -123,14 +136,19 @@ def _span(seeds: list[int]) -> str:
 
 
 def _toml_table(name: str, table: Mapping[str, Any]) -> Iterator[str]:
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping) and value is not None}
+    nested = name == "params"
+    plain = {key: value for key, value in table.items() if value is not None and not (nested and _is_table(value))}
     if plain:
         yield f"\n[{name}]"
         yield from (f"{_key(key)} = {_toml(value)}" for key, value in plain.items())
     for key, value in table.items():
-        if isinstance(value, Mapping) and name == "params":
+        if nested and _is_table(value):
             yield f"\n[{name}.{_key(key)}]"
             yield from (f"{_key(inner)} = {_toml(item)}" for inner, item in value.items() if item is not None)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _toml(value: Any) -> str:
