@@ -61,12 +61,13 @@ def _assert_published_parts(data, protocol, parts, fixed) -> None:
     """Nothing leaves what the publisher gave to test, or to validation where that is the publisher's."""
     together = [np.sort(np.concatenate([each["train"], each["val"]])) for each in (parts, fixed)]
     assert np.array_equal(*together)
-    if protocol == "verification" or (protocol == "open-set" and data.class_split is not None and not data.val_is_made):
+    unseen = protocol in ("open-set", "query-gallery")
+    if protocol == "verification" or (unseen and data.class_split is not None and not data.val_is_made):
         assert all(np.array_equal(parts[name], fixed[name]) for name in parts)
-    if protocol == "open-set" and data.class_split is not None:
+    if unseen and data.class_split is not None:
         published = {"train": (TRAIN, VAL), "val": (TRAIN, VAL), "test": (TEST,)}
         for name, samples in parts.items():
             assert np.isin(data.class_split[data.labels[samples]], published[name]).all()
-    if protocol == "open-set" and data.class_family is not None:
+    if unseen and data.class_family is not None:
         families = [set(data.class_family[data.labels[samples]].tolist()) for samples in parts.values()]
         assert sum(map(len, families)) == len(set.union(*families))  # whole alphabets

@@ -29,7 +29,7 @@ def digits(request: Request) -> Dataset:
     source="rendered from the DejaVu and STIX typefaces that matplotlib ships",
     license="Bitstream Vera and STIX font licenses",
     citation="this benchmark",
-    protocols=("open-set", "closed-set"),
+    protocols=("open-set", "closed-set", "query-gallery"),
 )
 def glyphs(request: Request) -> Dataset:
     """Letters of 12 to 16 typefaces, 28 x 28 grey: learn on Latin, test on Greek."""
@@ -136,15 +136,15 @@ def cifar100(request: Request) -> Dataset:
     return cifar.load("cifar100", request)
 
 
-@dataset("folder", source="your own pictures", protocols=("closed-set", "open-set"))
+@dataset("folder", source="your own pictures", protocols=("closed-set", "open-set", "query-gallery"))
 def folder(request: Request) -> Dataset:
-    """`folder:PATH`: pictures, one sub-folder a class; or such folders inside `train/`, `val/` and `test/`."""
+    """`folder:PATH`: pictures, one sub-folder a class; or such folders inside `train/`, `val/`, `test/`."""
     from lossbench.datasets import folder
 
     return folder.load(request)
 
 
-@dataset("csv", source="your own pictures", protocols=("closed-set", "open-set"))
+@dataset("csv", source="your own pictures", protocols=("closed-set", "open-set", "query-gallery"))
 def csv(request: Request) -> Dataset:
     """`csv:FILE`: pictures by rows of `path,label[,split]`."""
     from lossbench.datasets import table
@@ -152,7 +152,7 @@ def csv(request: Request) -> Dataset:
     return table.load(request)
 
 
-@dataset("features", source="vectors of your own", protocols=("closed-set", "open-set"))
+@dataset("features", source="vectors of your own", protocols=("closed-set", "open-set", "query-gallery"))
 def features(request: Request) -> Dataset:
     """`features:FILE`: vectors that a model has made, `features` and `labels` in a `.npz` or `.parquet`."""
     from lossbench.datasets import features

@@ -76,10 +76,19 @@ def columns_of(place: str, table: Mapping[str, Sequence[Any]], *, first_row: int
         labels=labels,
         class_names=names,
         fixed_split=None if split is None else _checked(place, coded("split", SPLITS, split)),
-        groups=None if group is None else np.unique([str(each) for each in group], return_inverse=True)[1],
+        groups=None if group is None else _groups(group),
         roles=None if role is None else coded("role", roles, role),
         ids=None if identity is None else np.array([str(each) for each in identity]),
     )
+
+
+def _groups(values: Sequence[Any]) -> Indices:
+    """Groups from 0 in the order of their text; -1 where none is named: nothing, -1 or NaN."""
+    names = np.array([str(value).strip() for value in values])
+    unknown = np.isin(names, ("", "-1", "-1.0", "nan"))
+    groups = np.full(len(names), -1)
+    groups[~unknown] = np.unique(names[~unknown], return_inverse=True)[1]
+    return groups
 
 
 def _classes(place: str, values: Sequence[Any], first_row: int) -> tuple[Indices, tuple[str, ...]]:

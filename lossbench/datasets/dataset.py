@@ -16,8 +16,8 @@ Samples = npt.NDArray[Any]
 Fit = Literal["crop", "pad", "stretch"]
 
 TRAIN, VAL, TEST = 0, 1, 2  # values of class_split and of fixed_split
-QUERY, GALLERY, BOTH, DISTRACTOR = 0, 1, 2, 3  # values of roles
-ROLES = ("query", "gallery", "both", "distractor")  # their names in files
+QUERY, GALLERY, BOTH, DISTRACTOR, JUNK = 0, 1, 2, 3, 4  # values of roles
+ROLES = ("query", "gallery", "both", "distractor", "junk")  # their names in files
 DEV_TRAIN, DEV_TEST = -2, -1  # parts of a pairs file's development view; its folds count from 0
 
 
@@ -100,13 +100,14 @@ class Dataset:
         class_part: (C,) the part of `pairs` that a class belongs to in the test view: folds from 0, -1: none.
         max_per_class: the long-tail rule of `splits`: only the first so many samples of a class count.
         groups: (N,) int64: where a sample comes from, such as its camera; -1: not known.
-        roles: (N,) QUERY, GALLERY, BOTH or DISTRACTOR: what a sample of the test part is searched for, or among. A
-            distractor matches nothing, whatever its label, and only a protocol with a gallery sees it.
+        roles: (N,) QUERY, GALLERY, BOTH, DISTRACTOR or JUNK: what a sample of the test part is searched for, or among.
+            A distractor matches nothing, whatever its label, and is seen where there is a gallery; junk nowhere.
         ids: (N,) str: names to show a sample by.
         unreadable: files that were left out because they could not be read, as `NAME (REASON)`.
         notes: what else reading left out or altered, one line each; said on every load.
         name, protocols: as the plugin declares them; filled in by `load`.
-        checksum: SHA-256 of every array above: of the content, not of the archive's bytes.
+        checksum: SHA-256 of every array above but the groups: of the content, not of the archive's bytes. Groups count
+            where they are used, `checksum_under`.
 
     Raises:
         DataError: parts that do not fit each other.
@@ -211,9 +212,23 @@ def with_checksum(data: Dataset) -> Dataset:
     if data.val_is_made:
         digest.update(b"val_is_made;")
     for name, array in arrays_of(data).items():
-        digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        if name != "groups":
+            _add(digest, name, array)
     return replace(data, checksum=digest.hexdigest())
+
+
+def checksum_under(data: Dataset, protocol: str) -> str:
+    """SHA-256 of what a task's results depend on: the content, and the groups where a gallery is searched by them."""
+    if protocol != "query-gallery" or data.groups is None:
+        return data.checksum
+    digest = hashlib.sha256(f"{data.checksum};".encode())
+    _add(digest, "groups", data.groups)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, name: str, array: npt.NDArray[Any]) -> None:
+    digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+    digest.update(np.ascontiguousarray(array).data)
 
 
 def arrays_of(data: Dataset) -> dict[str, npt.NDArray[Any]]:

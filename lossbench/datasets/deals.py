@@ -3,9 +3,9 @@
 A deal is a number that seeds it; None is the split as it was published. What a protocol leaves free is dealt:
 
 - closed-set: what is not test; every class gives validation as many samples as it did.
-- open-set: the classes that are not test, as many to either part as they were; classes of one family stay together. A
-  validation part that the publisher or the user chose (`val_is_made` is False, or `fixed_split` has one) is never mixed
-  with training, under any protocol.
+- open-set and query-gallery: the classes that are not test, as many to either part as they were; classes of one family
+  stay together. A validation part that the publisher or the user chose (`val_is_made` is False, or `fixed_split` has
+  one) is never mixed with training, under any protocol.
 - verification: nothing; its folds are the deal.
 
 Where a task takes fewer classes than there are (`subset`), the deal chooses them.
@@ -52,7 +52,9 @@ def mixes(data: Dataset, protocol: str) -> bool:
     """Whether training and validation are one pool that a deal cuts anew."""
     if data.fixed_split is not None:
         return not (data.fixed_split == VAL).any()
-    return protocol == "closed-set" or (protocol == "open-set" and (data.class_split is None or data.val_is_made))
+    return protocol == "closed-set" or (
+        protocol in ("open-set", "query-gallery") and (data.class_split is None or data.val_is_made)
+    )
 
 
 def leaves_free(

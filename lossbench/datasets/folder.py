@@ -1,4 +1,7 @@
-"""A folder of one's own: one sub-folder a class; or `train/`, `val/` and `test/` with such folders inside."""
+"""A folder of one's own: one sub-folder a class; or `train/`, `val/` and `test/` with such folders inside.
+
+`query/` and `gallery/` stand in the place of `test/`: both are the test, and say what asks and what is asked.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from pathlib import Path
 
 from lossbench.datasets.cache import cached
 from lossbench.datasets.columns import SPLITS, columns_of
-from lossbench.datasets.dataset import DataError, Dataset, Request
+from lossbench.datasets.dataset import TEST, DataError, Dataset, Request
 from lossbench.datasets.pictures import Listed, decoded, line
 from lossbench.datasets.pictures import outline as outline_of
+
+ROLES = ("query", "gallery")
+PARTS = SPLITS | dict.fromkeys(ROLES, TEST)
 
 # What file managers, cameras and people leave beside pictures; nobody misses it, so nothing is said.
 JUNK_NAMES = ("thumbs.db", "desktop.ini", "icon\r", "picasa.ini")
@@ -65,8 +71,8 @@ def listing(path: str) -> Listed:
         raise DataError(f"{place}: is not a folder")
     parts = _parts(root)
     rows = [
-        (split, label.name, file)
-        for split, part in (parts.items() if parts else [("", root)])
+        (name, label.name, file)
+        for name, part in (parts.items() if parts else [("", root)])
         for label in _folders(part)
         for file in _files_below(label)
     ]
@@ -76,7 +82,7 @@ def listing(path: str) -> Listed:
     labels, files = [label for _, label, _ in rows], [file for *_, file in rows]
     empty = sorted(folders - set(labels))
     _refuse_one_class(place, root, sorted(set(labels)))
-    table = {"labels": labels} | ({"split": [split for split, *_ in rows]} if parts else {})
+    table = {"labels": labels} | (_columns([part for part, *_ in rows]) if parts else {})
     return Listed(
         place=place,
         names=[file.relative_to(root).as_posix() for file in files],
@@ -98,10 +104,17 @@ def _refuse_one_class(place: str, root: Path, classes: Sequence[str]) -> None:
 
 
 def _parts(root: Path) -> dict[str, Path]:
-    """`train`, `val` and `test` to their folders, where these are what the folder consists of."""
+    """`train`, `val`, `test`, `query`, `gallery` to their folders, where these are what the folder consists of."""
     folders = _folders(root)
-    named = all(folder.name.lower() in SPLITS and _folders(folder) for folder in folders)
+    named = all(folder.name.lower() in PARTS and _folders(folder) for folder in folders)
     return {folder.name: folder for folder in folders} if named and len(folders) > 1 else {}
+
+
+def _columns(parts: Sequence[str]) -> dict[str, list[str]]:
+    """The split of each picture by the folder of its part, and its role where there are queries."""
+    roles = [part.lower() if part.lower() in ROLES else "both" for part in parts]
+    split = ["test" if role in ROLES else part for role, part in zip(roles, parts, strict=True)]
+    return {"split": split} | ({"role": roles} if set(roles) != {"both"} else {})
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,5 +1,8 @@
 """Letters rendered from the typefaces that matplotlib ships: a letter is a class, a typeface a sample.
 
+A group is a family of four faces, such as DejaVu Serif: its regular, bold and slanted faces are alike, as pictures of
+one camera are, and a query-gallery task asks for a letter in the other families.
+
 A letter counts if at least 12 of the 16 text faces have it. Upper and lower case are different letters.
 Letters that render alike are one class: a letter is left out if any face draws it exactly as it draws a letter
 that came before. Letters come script by script, Greek last, so a Greek test letter is never one that was
@@ -31,6 +34,7 @@ FACES = (
     *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
     *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
 )
+STYLES = 4  # faces of a family, which lie together
 MIN_FACES = 12
 SCRIPTS = {"LATIN": TRAIN, "CYRILLIC": VAL, "ARMENIAN": VAL, "GEORGIAN": VAL, "GREEK": TEST}  # in this order
 LETTERS = {"Lu", "Ll", "Lt", "Lo"}  # Unicode categories: upper, lower, title case, without case
@@ -64,6 +68,7 @@ def decode(request: Request) -> Dataset:
     seen: set[tuple[int, bytes]] = set()
     images: list[Images] = []
     labels: list[int] = []
+    families: list[int] = []
     names: list[str] = []
     for letter in _candidates(maps):
         drawn = {face: _draw(fonts[face], letter) for face in range(len(FACES)) if letter in maps[face]}
@@ -72,12 +77,14 @@ def decode(request: Request) -> Dataset:
             continue
         seen |= looks
         labels += [len(names)] * len(drawn)
+        families += [face // STYLES for face in drawn]
         names.append(unicodedata.name(letter))
         images += [np.asarray(shrunk(canvas, request.size or SIZE)) for canvas in drawn.values()]
     return Dataset(
         images=np.stack(images),
         labels=np.array(labels, dtype=np.int64),
         class_names=tuple(names),
+        groups=np.array(families, dtype=np.int64),
         class_split=np.array([SCRIPTS[_script(name)] for name in names], dtype=np.int64),
     )
 

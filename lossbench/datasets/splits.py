@@ -5,6 +5,7 @@
   match: a class of five to seven gives two to val and two to test, one of three or four gives two to either in turn,
   one of one or two is in train only; `Split.notes` counts them.
 - open-set: test classes are disjoint from training classes, validation classes from both.
+- query-gallery: the same, and who of val and of test asks and who is asked (`roles`).
 - verification: a pairs file. Without a fold it is the development view; fold k of the test view tests on fold k,
   chooses epoch and threshold on fold k + 1, and trains on the rest.
 
@@ -21,14 +22,14 @@ among the samples that are scored. Samples that a pair names are scored in any c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from lossbench.datasets.dataset import (
     DEV_TEST,
-    DISTRACTOR,
     TEST,
     TRAIN,
     VAL,
@@ -38,6 +39,7 @@ from lossbench.datasets.dataset import (
     Pairs,
 )
 from lossbench.datasets.deals import dealt
+from lossbench.datasets.roles import taking_part, with_gallery
 
 MIN_CLASSES = 2  # in each part of an open-set split: retrieval needs impostors
 _NOTHING: Indices = np.zeros(0, dtype=np.int64)
@@ -65,19 +67,28 @@ def split(data: Dataset, protocol: str, *, fold: int | None = None, deal: int | 
     """The split of a data set under a protocol.
 
     Args:
-        protocol: `closed-set`, `open-set` or `verification`.
+        protocol: `closed-set`, `open-set`, `query-gallery` or `verification`.
         fold: None: the one split, or the development view; k: fold k of a pairs file.
         deal: seed by which training and validation are dealt anew, as far as they are free; None: as published.
 
     Raises:
         DataError: a protocol that the data set does not offer, or too few classes or samples for it.
     """
-    makers = {"closed-set": _closed_set, "open-set": _open_set, "verification": _verification}
+    makers = {
+        "closed-set": _closed_set,
+        "open-set": _open_set,
+        "query-gallery": partial(_open_set, name="query-gallery"),
+        "verification": _verification,
+    }
     offered = [name for name in data.protocols or makers if name in makers]
     if protocol not in makers or protocol not in offered:
         raise DataError(f"{_name(data)}: protocol {protocol!r} is not offered; it has {', '.join(offered)}")
-    parts = makers[protocol](data, fold)
-    return parts if deal is None else dealt(data, protocol, parts, deal)
+    left, rows = (data, None) if protocol == "verification" else taking_part(data)
+    parts = makers[protocol](left, fold)
+    parts = parts if deal is None else dealt(left, protocol, parts, deal)
+    if rows is not None:
+        parts = replace(parts, train=rows[parts.train], val=rows[parts.val], test=rows[parts.test])
+    return with_gallery(data, parts) if protocol == "query-gallery" else parts
 
 
 def folds(data: Dataset, protocol: str) -> int:
@@ -204,16 +215,16 @@ def _fixed_permutation(count: int) -> Indices:
 # open-set
 
 
-def _open_set(data: Dataset, fold: int | None) -> Split:
-    _no_folds(data, "open-set", fold)
+def _open_set(data: Dataset, fold: int | None, name: str = "open-set") -> Split:
+    _no_folds(data, name, fold)
     if data.fixed_split is not None:
-        return _open_set_as_given(data, data.fixed_split)
+        return _open_set_as_given(data, data.fixed_split, name)
     parts = data.class_split if data.class_split is not None else _made_class_split(data)
     for part, value in (("train", TRAIN), ("val", VAL), ("test", TEST)):
         if (count := int((parts == value).sum())) < MIN_CLASSES:
-            raise DataError(f"{_name(data)}: open-set: {count} classes in {part}; at least {MIN_CLASSES} are needed")
+            raise DataError(f"{_name(data)}: {name}: {count} classes in {part}; at least {MIN_CLASSES} are needed")
         if not _has_match(data.labels[parts[data.labels] == value]):
-            raise DataError(f"{_name(data)}: open-set: no class of {part} has two samples")
+            raise DataError(f"{_name(data)}: {name}: no class of {part} has two samples")
     return Split(
         train=_training_samples(data, parts == TRAIN),
         val=_scored_samples(data, parts == VAL),
@@ -221,12 +232,12 @@ def _open_set(data: Dataset, fold: int | None) -> Split:
     )
 
 
-def _open_set_as_given(data: Dataset, given: Indices) -> Split:
-    """The user's own split for open-set; where it has no val, a third of the training classes validates."""
+def _open_set_as_given(data: Dataset, given: Indices, name: str) -> Split:
+    """The user's own split for unseen classes; where it has no val, a third of the training classes validates."""
     learnt, tested = (np.unique(data.labels[where]) for where in (given != TEST, given == TEST))
     if len(shared := np.intersect1d(learnt, tested)):
         raise DataError(
-            f"{_name(data)}: open-set: {_classes(data, shared)} in test and in train or val; "
+            f"{_name(data)}: {name}: {_classes(data, shared)} in test and in train or val; "
             "closed-set is for pictures of known classes"
         )
     if not (given == VAL).any():
@@ -235,9 +246,9 @@ def _open_set_as_given(data: Dataset, given: Indices) -> Split:
     train, val, test = (np.flatnonzero(given == part) for part in (TRAIN, VAL, TEST))
     for part, samples in (("train", train), ("val", val), ("test", test)):
         if (count := len(np.unique(data.labels[samples]))) < MIN_CLASSES:
-            raise DataError(f"{_name(data)}: open-set: {count} classes in {part}; at least {MIN_CLASSES} are needed")
+            raise DataError(f"{_name(data)}: {name}: {count} classes in {part}; at least {MIN_CLASSES} are needed")
         if not _has_match(data.labels[samples]):
-            raise DataError(f"{_name(data)}: open-set: no class of {part} has two samples")
+            raise DataError(f"{_name(data)}: {name}: no class of {part} has two samples")
     return Split(train=train, val=val, test=test)
 
 
@@ -316,10 +327,8 @@ def _training_samples(data: Dataset, classes: npt.NDArray[np.bool_]) -> Indices:
 
 
 def _scored_samples(data: Dataset, classes: npt.NDArray[np.bool_], pairs: Pairs | None = None) -> Indices:
-    """What is scored of some classes (C,) bool, and every sample that `pairs` names; a distractor has no class."""
+    """What is scored of some classes (C,) bool, and every sample that `pairs` names."""
     chosen = classes[data.labels]
-    if data.roles is not None:
-        chosen &= data.roles != DISTRACTOR
     if data.max_per_class is not None:
         chosen &= _rank_in_class(data.labels) < data.max_per_class
     if pairs is not None:

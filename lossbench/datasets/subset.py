@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossbench.datasets.dataset import DataError, Dataset, Indices
+from lossbench.datasets.dataset import DISTRACTOR, DataError, Dataset, Indices
 from lossbench.datasets.deals import TRAIN_CLASSES, VAL_CLASSES, generator
 from lossbench.datasets.splits import Split
 
@@ -33,11 +33,13 @@ def validation_samples(data: Dataset, parts: Split, classes: int | None, deal: i
 
 def _of_fewer(data: Dataset, samples: Indices, classes: int | None, rng: np.random.RandomState, part: str) -> Indices:
     labels = data.labels[samples]
-    available = np.unique(labels)
+    stays = np.zeros(len(labels), dtype=bool) if data.roles is None else data.roles[samples] == DISTRACTOR
+    available = np.unique(labels[~stays])
     if classes is None:
         return samples
     if classes > len(available):
         what = {"train": "training", "val": "validation"}[part]
         raise DataError(f"{part}_classes: {classes} is more than the {len(available)} {what} classes there are")
     chosen = rng.permutation(available)[:classes]
-    return samples[np.isin(labels, chosen)]
+    kept: Indices = samples[np.isin(labels, chosen) | stays]
+    return kept

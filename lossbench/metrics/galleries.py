@@ -3,6 +3,10 @@
 For a query are left out: gallery samples of its own class *and* group (seen by its own camera, they are nearly itself),
 and itself where it stands in the gallery too. What matches nobody stays. They are left out of the ranking once it is
 found, deeper by as many, so that ties are settled as in every other ranking.
+
+All matches have ranks, the last ones deep in the gallery. They are counted, not sorted: a rank is one more than the
+matches before it and the impostors that are not farther. Squared distances come from a matrix product; a query with an
+impostor so close to a match that rounding could matter is counted anew, by exact differences.
 """
 
 from __future__ import annotations
@@ -14,9 +18,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lossbench.metrics.grouping import group
-from lossbench.metrics.inputs import Array, read_labels, read_sample
+from lossbench.metrics.grouping import group, middle
+from lossbench.metrics.inputs import Array, at_once, read_labels, read_sample
 from lossbench.metrics.ranking import Gallery, nearest_blocks
+
+_BLOCK_ELEMENTS = 1 << 20
+_LEAST_ROWS = 16
 
 
 class Block(NamedTuple):
@@ -69,9 +76,70 @@ class Questions:
         deep = (depth + self.hidden).clamp(max=len(self.order))
         for which, found in nearest_blocks(self.points, self.own, self.gallery, deep, leave_one_out=False, rows=rows):
             same = self.classes[found] == self.own[which, None]
-            seen = (self.gallery_groups[found] == self.groups[which, None]) & (self.groups[which, None] >= 0)
-            kept = ~((same & seen) | (self.order[found] == self.places[which, None]))
+            kept = ~(same & self._left_out(which, found))
             yield Block(which, found, kept, same & kept)
+
+    def matches(self, which: slice) -> tuple[Tensor, Tensor]:
+        """Gallery rows (rows, M) of the own class of some questions, the last repeated, and whether each is a match."""
+        bounds = torch.tensor(self.gallery.bounds, device=self.own.device)
+        first, end = bounds[self.own[which], None], bounds[self.own[which] + 1, None]
+        columns = first + torch.arange(int((end - first).max()), device=first.device)
+        inside = columns < end
+        columns = torch.minimum(columns, end - 1)
+        return columns, inside & ~self._left_out(which, columns)
+
+    def _left_out(self, which: slice, found: Tensor) -> Tensor:
+        """Which samples (rows, depth) of the own class are left out: those of the own group, and the query itself."""
+        groups = self.groups[which, None]
+        return ((self.gallery_groups[found] == groups) & (groups >= 0)) | (
+            self.order[found] == self.places[which, None]
+        )
+
+
+def match_ranks(asked: Questions, *, rows: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """The ranks of all matches of each question, what is left out having none.
+
+    Memory is O(N D + rows N).
+
+    Args:
+        rows: questions in a block.
+
+    Yields:
+        The slice of the questions, and their ranks (rows, most matches of any) from 1, ascending; float64, infinite
+        where a question has fewer matches. Of an impostor and a match at one distance the impostor is first.
+    """
+    origin = middle(asked.gallery.points)  # distances do not change with the origin, rounding does
+    points = asked.gallery.points - origin
+    sizes = points.square().sum(1)
+    slack = 4 * (points.shape[1] + 1) * torch.finfo(torch.float64).eps  # as in `ranking`
+    rows = rows or max(_LEAST_ROWS, at_once(_BLOCK_ELEMENTS, points.device) // len(points))
+    for start in range(0, len(asked.own), rows):
+        which = slice(start, min(start + rows, len(asked.own)))
+        away = asked.points[which] - origin
+        doubt = slack * (away.square().sum(1) + sizes.max()) + torch.finfo(torch.float64).tiny
+        columns, match = asked.matches(which)
+        ranks, sure = _ranks(torch.addmm(sizes, away, points.T, alpha=-2), columns, match, doubt[:, None])
+        for row in torch.nonzero(~sure).flatten().tolist():
+            exact = (asked.gallery.points - asked.points[start + row]).square().sum(1)[None]
+            ranks[row] = _ranks(exact, columns[row, None], match[row, None], exact.new_zeros(1, 1))[0][0]
+        yield which, ranks
+
+
+def _ranks(keys: Tensor, columns: Tensor, match: Tensor, doubt: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranks (rows, M) of the matches, and whether no impostor lies within `doubt` (rows, 1) of one (rows,).
+
+    Args:
+        keys: (rows, N) squared distances, up to one number a row.
+        columns, match: (rows, M) where the own class lies, and what of it is a match.
+    """
+    matches = keys.gather(1, columns).masked_fill_(~match, torch.inf).sort(1).values
+    others = keys.scatter_(1, columns, torch.inf)
+    nearer = torch.searchsorted(matches - doubt, others)  # how many matches are nearer than an impostor
+    sure = (nearer == torch.searchsorted(matches + doubt, others)).all(1)
+    counts = matches.new_zeros(len(keys), matches.shape[1] + 1)
+    counts.scatter_add_(1, nearer, counts.new_ones(()).expand(nearer.shape))
+    ranks = counts[:, :-1].cumsum(1) + torch.arange(1, matches.shape[1] + 1, device=keys.device)
+    return ranks.masked_fill_(matches.isinf(), torch.inf), sure
 
 
 def read_questions(

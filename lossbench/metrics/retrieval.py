@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from lossbench.metrics.galleries import Block, Questions, read_questions
+from lossbench.metrics.galleries import Questions, match_ranks, read_questions
 from lossbench.metrics.grouping import class_sums, group
 from lossbench.metrics.inputs import Array, read_sample
 from lossbench.metrics.ranking import Gallery, nearest_blocks
@@ -119,10 +119,8 @@ def _asked(
 
 
 def _of_gallery(asked: Questions, chunk: int | None, average: str) -> dict[str, float]:
-    everything = torch.full_like(asked.relevant, len(asked.order))
-    scores = torch.cat(
-        [_gallery_scores(block, asked.relevant[block.which]) for block in asked.blocks(everything, rows=chunk)]
-    )
+    blocks = match_ranks(asked, rows=chunk)
+    scores = torch.cat([_gallery_scores(ranks, asked.relevant[which]) for which, ranks in blocks])
     if average == "class":
         scores = _class_means(scores, asked.own)
     at_r, mean_ap, *cmc = scores.mean(0).tolist()
@@ -130,13 +128,11 @@ def _of_gallery(asked: Questions, chunk: int | None, average: str) -> dict[str, 
     return found | {f"cmc_at_{k}": value for k, value in zip(CMC_AT, cmc, strict=True)}
 
 
-def _gallery_scores(block: Block, relevant: Tensor) -> Tensor:
-    """AP@R, AP over all matches, and whether a match is among the first k, of each query of a block (rows, 5)."""
-    rank = block.kept.cumsum(1)
-    precision = block.match * block.match.cumsum(1) / rank.clamp(min=1).double()
-    at_r = (precision * (rank <= relevant[:, None])).sum(1) / relevant
-    first = rank.masked_fill(~block.match, rank.shape[1] + 1).amin(1)
-    return torch.stack([at_r, precision.sum(1) / relevant, *((first <= k).double() for k in CMC_AT)], 1)
+def _gallery_scores(ranks: Tensor, relevant: Tensor) -> Tensor:
+    """AP@R, AP over all matches and CMC of each query of a block (rows, 5), from the ranks of its matches (rows, M)."""
+    precision = torch.arange(1, ranks.shape[1] + 1, device=ranks.device) / ranks
+    at_r = (precision * (ranks <= relevant[:, None])).sum(1) / relevant
+    return torch.stack([at_r, precision.sum(1) / relevant, *((ranks[:, 0] <= k).double() for k in CMC_AT)], 1)
 
 
 def _class_means(scores: Tensor, own: Tensor) -> Tensor:

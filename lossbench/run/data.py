@@ -12,11 +12,13 @@ from torch import Tensor
 
 from lossbench import datasets
 from lossbench.datasets import splits
-from lossbench.datasets.dataset import Dataset, Fit, Pairs
+from lossbench.datasets.dataset import DISTRACTOR, Dataset, Fit, Pairs, checksum_under
 from lossbench.datasets.loading import UnreadableFiles
+from lossbench.datasets.roles import asks, groups_of, roles_of, stands
 from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.run.evaluation import PairRows
 from lossbench.run.rows import Rows, Samples
+from lossbench.run.searching import Roles
 from lossbench.run.seeding import stream_seed
 from lossbench.specification.spec import RunSpec, Task
 
@@ -25,12 +27,16 @@ from lossbench.specification.spec import RunSpec, Task
 class Split:
     """One split on the device: uint8 images (N, C, H, W) or floating vectors (N, F), and labels (N,) in 0..C-1.
 
+    A distractor has the label C.
+
     Attributes:
+        roles: who asks and who is asked, where the protocol has a gallery.
         names: (N,) by which vectors are shown: their ids, else their rows in the data set; None for images.
     """
 
     images: Samples
     labels: Tensor
+    roles: Roles | None = None
     names: np.ndarray | None = None
 
 
@@ -91,7 +97,15 @@ def _task_data(task: Task, input_size: int | None, device: str, fold: int | None
         return Split(images=images.contiguous().to(device), labels=labels)
 
     def classes_of(index: np.ndarray) -> np.ndarray:
-        return train_classes if closed else np.unique(data.labels[index])
+        return train_classes if closed else np.unique(data.labels[index[~_strays(data, index)]])
+
+    def searched(index: np.ndarray, *, made: bool) -> Split:
+        found = tensors(index, classes := classes_of(index))
+        if task.protocol != "query-gallery":
+            return found
+        stray = torch.from_numpy(_strays(data, index)).to(device)
+        labels = found.labels.masked_fill(stray, len(classes))
+        return replace(found, labels=labels, roles=_roles(data, index, made=made, device=device))
 
     def rows_of(pairs: Pairs, samples: np.ndarray) -> PairRows:
         first, second = (torch.from_numpy(rows).to(device) for rows in pairs.within(samples))
@@ -102,13 +116,28 @@ def _task_data(task: Task, input_size: int | None, device: str, fold: int | None
         pairs = rows_of(parts.val_pairs, parts.val), rows_of(parts.test_pairs, parts.test)
     return TaskData(
         train=tensors(train_index, train_classes),
-        val=tensors(val_index, classes_of(val_index)),
-        test=tensors(parts.test, classes_of(parts.test)),
+        val=searched(val_index, made=True),
+        test=searched(parts.test, made=False),
         num_classes=len(train_classes),
-        test_names=tuple(data.class_names[label] for label in classes_of(parts.test)),
-        checksum=data.checksum,
+        test_names=(
+            *(data.class_names[label] for label in classes_of(parts.test)),
+            *(["distractor"] if _strays(data, parts.test).any() else []),
+        ),
+        checksum=checksum_under(data, task.protocol),
         pairs=pairs,
     )
+
+
+def _strays(data: Dataset, index: np.ndarray) -> np.ndarray:
+    """Which of some samples (n,) are distractors."""
+    return np.zeros(len(index), dtype=bool) if data.roles is None else data.roles[index] == DISTRACTOR
+
+
+def _roles(data: Dataset, index: np.ndarray, *, made: bool, device: str) -> Roles:
+    roles, stray = roles_of(data, index, made=made), _strays(data, index)
+    rows = [torch.from_numpy(np.flatnonzero(which)).to(device) for which in (asks(roles), stands(roles), stray, ~stray)]
+    groups = torch.from_numpy(groups_of(data, index)).to(device)
+    return Roles(asks=rows[0], stands=rows[1], strays=rows[2], classed=rows[3], groups=groups)
 
 
 def with_label_noise(data: TaskData, spec: RunSpec) -> TaskData:
@@ -119,7 +148,9 @@ def with_label_noise(data: TaskData, spec: RunSpec) -> TaskData:
     rng = np.random.default_rng(stream_seed(spec.seed, "label_noise"))
 
     def noisy(split: Split) -> Split:
-        labels = splits.mislabel(split.labels.cpu().numpy(), share, rng)
+        labels = split.labels.cpu().numpy().copy()
+        classed = slice(None) if split.roles is None else split.roles.classed.cpu().numpy()
+        labels[classed] = splits.mislabel(labels[classed], share, rng)
         return replace(split, labels=torch.from_numpy(labels).to(split.labels.device))
 
     return replace(data, train=noisy(data.train), val=noisy(data.val))

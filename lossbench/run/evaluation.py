@@ -15,6 +15,7 @@ from lossbench.metrics.pairs import MAX_PAIRS
 from lossbench.plugins import registry
 from lossbench.run import parallel
 from lossbench.run.rows import Samples
+from lossbench.run.searching import Roles, classed, retrieval
 from lossbench.run.training import to_input
 
 SPACES = ("euclidean", "sphere")
@@ -53,6 +54,7 @@ def score_split(
     embeddings: Tensor,
     labels: Tensor,
     *,
+    roles: Roles | None = None,
     verify: bool = False,
     draw: bool = False,
     plugins: tuple[str, ...] = (),
@@ -61,6 +63,7 @@ def score_split(
     """Every figure that needs one split only, in both spaces.
 
     Args:
+        roles: who asks and who is asked, where the protocol has a gallery; all else is measured without distractors.
         verify: whether to verify all pairs too, as the classes are unseen.
         draw: whether to return what the report draws, too.
         plugins: names of metric plugins to compute beside the built-in figures.
@@ -72,10 +75,13 @@ def score_split(
     """
     scores: dict[str, float] = {}
     arrays: dict[str, np.ndarray] = {}
+    everything = embeddings, labels
+    embeddings, labels = classed(embeddings, labels, roles)
     for space in SPACES:
         points = in_space(embeddings, space)
         pairs = metrics.repeated_class_pairs(points, labels, max_pairs=max_pairs)
-        figures = metrics.distance_statistics(points, labels, pairs=pairs) | metrics.retrieval_metrics(points, labels)
+        figures = metrics.distance_statistics(points, labels, pairs=pairs)
+        figures |= retrieval(in_space(everything[0], space), everything[1], roles)
         if verify:
             if figures["singleton_classes"]:  # their samples take part in impostor pairs here
                 figures |= metrics.verification_metrics(*metrics.pair_scores(points, labels, max_pairs=max_pairs))
@@ -92,12 +98,12 @@ def score_split(
     return scores, arrays
 
 
-def score_retrieval(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+def score_retrieval(embeddings: Tensor, labels: Tensor, roles: Roles | None = None) -> dict[str, float]:
     """The retrieval figures of one split in both spaces."""
     return {
         f"{space}.{name}": value
         for space in SPACES
-        for name, value in metrics.retrieval_metrics(in_space(embeddings, space), labels).items()
+        for name, value in retrieval(in_space(embeddings, space), labels, roles).items()
     }
 
 

@@ -11,11 +11,12 @@ from torch import Tensor
 from lossbench import metrics
 from lossbench.plugins import registry
 from lossbench.run import evaluation
-from lossbench.run.data import TaskData
+from lossbench.run.data import Split, TaskData
 from lossbench.run.kept import PLANE_SAMPLES, drawn_index, image_groups, worst_errors
 from lossbench.run.observing import centers_of
 from lossbench.run.pull import effective_pull
 from lossbench.run.sampling import batch_plan
+from lossbench.run.searching import map_at_r_without_classes
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model
 from lossbench.specification.spec import RunSpec
@@ -42,7 +43,7 @@ def _for_verdicts(model: Model, data: TaskData, protocol: str) -> dict[str, dict
     """Retrieval in both spaces, accuracy of the head, and the given pairs where the protocol is about these."""
     modules = [term.module for term in model.losses]
     test, known = (evaluation.embed(model.network, split.images) for split in (data.test, data.train))
-    scores = {"test": evaluation.score_retrieval(test, data.test.labels)}
+    scores = {"test": evaluation.score_retrieval(test, data.test.labels, data.test.roles)}
     scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
     if protocol == "closed-set":
         scores["test"]["head_accuracy"] = evaluation.head_accuracy(modules, test, data.test.labels)
@@ -57,9 +58,10 @@ def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, 
     modules = [term.module for term in model.losses]
     val, known, test = (evaluation.embed(model.network, each.images) for each in (data.val, data.train, data.test))
     unseen = spec.task.protocol == "open-set"
-    scores = {"val": evaluation.score_split(val, data.val.labels, plugins=plugins, max_pairs=SAMPLED_PAIRS)[0]}
+    measured: dict[str, Any] = {"plugins": plugins, "max_pairs": SAMPLED_PAIRS}
+    scores = {"val": evaluation.score_split(val, data.val.labels, roles=data.val.roles, **measured)[0]}
     scores["test"], arrays = evaluation.score_split(
-        test, data.test.labels, verify=unseen, draw=True, plugins=plugins, max_pairs=SAMPLED_PAIRS
+        test, data.test.labels, roles=data.test.roles, verify=unseen, draw=True, **measured
     )
     scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
     if spec.task.protocol == "closed-set":
@@ -73,7 +75,7 @@ def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, 
         found = metrics.center_statistics(centers, known, data.train.labels)
         scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
     scores["train"] |= _pull(spec, model, data)
-    arrays |= {"jackknife.sphere.map_at_r": _jackknife(test, data.test.labels, spec.task.protocol)}
+    arrays |= {"jackknife.sphere.map_at_r": _jackknife(test, data.test, spec.task.protocol)}
     arrays |= {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
     if spec.embedding_dim == 2:
         index = drawn_index(len(data.train.labels), PLANE_SAMPLES)
@@ -84,12 +86,15 @@ def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, 
     return scores, arrays | worst_errors(test, data.test) | {"class_names": np.array(data.test_names)}
 
 
-def _jackknife(test: Tensor, labels: Tensor, protocol: str) -> np.ndarray:
+def _jackknife(test: Tensor, split: Split, protocol: str) -> np.ndarray:
     """MAP@R on the sphere without each test class; in closed-set, where classes are known, without each of some groups
     of images: (G,) float64.
     """
-    groups = torch.from_numpy(image_groups(len(labels))).to(labels.device) if protocol == "closed-set" else labels
-    return metrics.map_at_r_without(metrics.unit(test), labels, groups).cpu().numpy()
+    points, labels = metrics.unit(test), split.labels
+    if protocol != "closed-set":
+        return map_at_r_without_classes(points, labels, split.roles).cpu().numpy()
+    groups = torch.from_numpy(image_groups(len(labels))).to(labels.device)
+    return metrics.map_at_r_without(points, labels, groups).cpu().numpy()
 
 
 def _pull(spec: RunSpec, model: Model, data: TaskData) -> dict[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lossbench import metrics
 from lossbench.run.data import Split
+from lossbench.run.searching import nearest
 from lossbench.run.training import State
 
 IMAGE_GROUPS = 50  # of test images, left out in turn where test classes are those of training
@@ -30,21 +31,20 @@ def image_groups(size: int) -> np.ndarray:
 
 
 def worst_errors(embeddings: Tensor, split: Split) -> dict[str, np.ndarray]:
-    """The test samples whose nearest neighbor on the sphere is of another class, the surest mistakes first.
+    """The queries of test whose nearest neighbor on the sphere is of another class, the surest mistakes first.
 
     A sample that is alone in its class could not do better, and is none. `errors.images` (n, 2, C, H, W), or of vectors
     `errors.names` (n, 2), has each and its neighbor.
     """
-    found, distance = metrics.nearest_neighbours(metrics.unit(embeddings), split.labels, 1)
-    matched = split.labels.bincount()[split.labels] > 1
-    wrong = torch.nonzero((split.labels[found[:, 0]] != split.labels) & matched).flatten()
-    worst = wrong[distance[wrong, 0].argsort(stable=True)][:WORST_ERRORS]
-    pairs = torch.stack([worst, found[worst, 0]], 1)
+    asked, found, distance = nearest(metrics.unit(embeddings), split.labels, split.roles)
+    wrong = torch.nonzero(split.labels[found] != split.labels[asked]).flatten()
+    worst = wrong[distance[wrong].argsort(stable=True)][:WORST_ERRORS]
+    pairs = torch.stack([asked[worst], found[worst]], 1)
     shown = "images" if split.names is None else "names"
     return {
         f"errors.{shown}": split.names[pairs.cpu()] if split.names is not None else split.images[pairs].cpu().numpy(),
         "errors.labels": split.labels[pairs].cpu().numpy(),
-        "errors.distance": distance[worst, 0].cpu().numpy(),
+        "errors.distance": distance[worst].cpu().numpy(),
     }
 
 

@@ -12,6 +12,7 @@ from lossbench import metrics
 from lossbench.run import evaluation, sharding
 from lossbench.run.data import TaskData
 from lossbench.run.kept import LARGEST_DRAWN, MAP_SAMPLES, PLANE_SAMPLES, drawn_index
+from lossbench.run.searching import classed, retrieval
 from lossbench.run.training import Model
 from lossbench.specification.spec import RunSpec
 
@@ -36,11 +37,11 @@ class Observer:
         if not embeddings.isfinite().all():
             return None
         self.val_embeddings = embeddings
-        points = metrics.unit(embeddings)
-        scores = {"val_map_at_r": metrics.retrieval_metrics(points, self.data.val.labels)["map_at_r"]}
+        points, val = metrics.unit(embeddings), self.data.val
+        scores = {"val_map_at_r": retrieval(points, val.labels, val.roles)["map_at_r"]}
         if not self.spec.final:
             return scores
-        scatter = metrics.scatter_statistics(points, self.data.val.labels)
+        scatter = metrics.scatter_statistics(*classed(points, val.labels, val.roles))
         scores |= {"val_intra_inter_ratio": scatter["intra_inter_ratio"]} | self._center_drift()
         self._look_at_test()
         return scores
@@ -61,7 +62,7 @@ class Observer:
     def _test_map_at_r(self, embeddings: Tensor) -> float:
         if not embeddings.isfinite().all():
             return math.nan
-        return metrics.retrieval_metrics(metrics.unit(embeddings), self.data.test.labels)["map_at_r"]
+        return retrieval(metrics.unit(embeddings), self.data.test.labels, self.data.test.roles)["map_at_r"]
 
     def _center_drift(self) -> dict[str, float]:
         """Mean distance by which the centers moved since the last look, and how many never did; NaN where the loss is

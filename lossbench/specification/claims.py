@@ -14,6 +14,7 @@ ONE_SPLIT = (
     "intra_mean", "intra_variance", "inter_mean", "inter_nearest", "intra_inter_ratio", "scatter_ratio",
     "pair_intra_mean", "pair_inter_mean", "d_prime", "pi_ratio", "rho", "effective_rank",
     "map_at_r", "precision_at_1", "r_precision", "recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8",
+    "mean_average_precision", "cmc_at_1", "cmc_at_5", "cmc_at_10",
 )  # fmt: skip
 TEST_ONLY = (
     "auc", "eer", "tar_at_far_0.1", "tar_at_far_0.01", "tar_at_far_0.001", "tar_at_far_0.0001",

@@ -13,7 +13,7 @@ import numpy as np
 
 from lossbench import datasets
 from lossbench.datasets import deals, splits
-from lossbench.datasets.dataset import DataError
+from lossbench.datasets.dataset import DataError, checksum_under
 from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.plugins import Plugin, PluginError, registry
 from lossbench.plugins.plugin import Input
@@ -318,7 +318,7 @@ def _look_at(task: Task, training: Training) -> _Data:
     Raises:
         ValueError: unknown data set or protocol, missing data, or an impossible split.
     """
-    if task.val_classes is not None and task.protocol != "open-set":
+    if task.val_classes is not None and task.protocol not in ("open-set", "query-gallery"):
         raise DataError(f"val_classes: {task.protocol} has no validation classes to choose among; leave it away")
     if (outline := datasets.outline(task.dataset)) is not None:  # refused before hours of decoding
         _check_splits(outline, task, training)
@@ -332,7 +332,7 @@ def _look_at(task: Task, training: Training) -> _Data:
         source, task.protocol, parts, train_classes=task.train_classes, val_classes=task.val_classes
     )
     return _Data(
-        checksum=source.checksum,
+        checksum=checksum_under(source, task.protocol),
         train_size=size,
         scored=(len(validation_samples(source, parts, task.val_classes)), len(parts.test)),
         pixels=int(np.prod(source.samples.shape[1:])),

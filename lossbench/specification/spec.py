@@ -80,6 +80,18 @@ class Task(Table):
         return "/".join(parts)
 
 
+def named_in(key: str) -> tuple[str, str]:
+    """Data set and protocol of a `Task.key`; the path of a data set may have slashes of its own.
+
+    >>> named_in("folder:/my/own/open-set/100/noise=0.2")
+    ('folder:/my/own', 'open-set')
+    """
+    parts = key.split("/")
+    while parts[-1].isdecimal() or parts[-1].startswith("noise="):
+        parts.pop()
+    return "/".join(parts[:-1]), parts[-1]
+
+
 class RecipeEntry(Table):
     """A recipe under a name of the experiment's own: `{ name = "weak", use = "softmax+center" }`.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lossbench import datasets
+from lossbench.datasets.dataset import checksum_under
 from lossbench.plugins import PluginError, registry
 from lossbench.specification.plan import provenance_of
 from lossbench.specification.spec import Provenance, RunSpec, from_json, nearest
@@ -119,9 +120,8 @@ def replay(record: Record, executor: Executor, *, tolerance: float = TOLERANCE) 
 def _provenance_now(spec: RunSpec) -> Provenance:
     registry.load_files(spec.plugin_files)
     losses = [registry.find("loss", term.loss) for stage in spec.stages for term in stage.terms]
-    checksum = datasets.load(
-        spec.task.dataset, spec.task.input_size or spec.training.input_size, spec.task.fit
-    ).checksum
+    data = datasets.load(spec.task.dataset, spec.task.input_size or spec.training.input_size, spec.task.fit)
+    checksum = checksum_under(data, spec.task.protocol)
     return provenance_of(spec.task, losses, spec.backbone, checksum, spec.plugin_files)
 
 

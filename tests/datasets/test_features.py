@@ -68,7 +68,7 @@ def test_whatever_else_stands_beside_them(write, vectors, labels, suffix):
     assert data.roles.tolist() == (rows % 4).tolist()
     assert data.groups.tolist() == (rows % 3).tolist()
     assert data.ids.tolist() == [str(row * 10) for row in rows]
-    assert len(split(data, "closed-set").val) == 20
+    assert len(split(data, "closed-set").val) == 15  # no gallery: without distractors
 
 
 @BOTH
@@ -116,7 +116,7 @@ def changed(vectors: np.ndarray, row: int, value: float) -> np.ndarray:
         (lambda x, y: {"features": x, "labels": np.where(np.arange(ROWS) == 5, " ", y)}, "row 5: has no label"),
         (lambda x, y: {"feature": x, "labels": y}, "has no 'features'; did you mean 'feature'"),
         (lambda x, y: {"features": x, "labels": y, "role": np.where(np.arange(ROWS) == 2, "galery", "query")},
-         r"row 2: role 'galery' is none of query, gallery, both, distractor; did you mean 'gallery'"),
+         r"row 2: role 'galery' is none of query, gallery, both, distractor, junk; did you mean 'gallery'"),
         (lambda x, y: {"features": x, "labels": y, "split": np.full(ROWS, "train")}, "its split has no test"),
     ],
 )  # fmt: skip

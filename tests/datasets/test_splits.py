@@ -40,7 +40,7 @@ BUILTIN = (
     "omniglot",
     "sop",
 )
-FOLDS = {"closed-set": (None,), "open-set": (None,), "verification": (None, *range(5))}
+FOLDS = {"closed-set": (None,), "open-set": (None,), "query-gallery": (None,), "verification": (None, *range(5))}
 EVERY_SPLIT = [
     pytest.param(name, protocol, fold, id=f"{name}-{protocol}-{fold}")
     for name in BUILTIN

@@ -7,38 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from gallery_loops import by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossbench.metrics import retrieval_metrics
 from lossbench.metrics.galleries import read_questions
 from lossbench.metrics.jackknife import gallery_map_at_r_without
-
-FIGURES = ("map_at_r", "mean_average_precision", "cmc_at_1", "cmc_at_5", "cmc_at_10")
-
-
-def by_loops(queries, labels, gallery, gallery_labels, groups=None, gallery_groups=None, places=None):
-    """Every query alone: strike what is left out, sort the rest, an impostor first among equals, and count."""
-    rows = []
-    for q, query in enumerate(queries.tolist()):
-        ranking = []
-        for g, point in enumerate(gallery.tolist()):
-            match = bool(gallery_labels[g] == labels[q])
-            seen = groups is not None and groups[q] >= 0 and groups[q] == gallery_groups[g]
-            if (match and seen) or (places is not None and places[q] == g):
-                continue
-            ranking.append((math.dist(query, point), match))
-        ranking.sort()
-        matches = [match for _, match in ranking]
-        if not any(matches):
-            continue
-        relevant, hits, precision = sum(matches), 0, []
-        for place, match in enumerate(matches, start=1):
-            hits += match
-            precision.append(hits / place if match else 0.0)
-        cmc = [float(any(matches[:k])) for k in (1, 5, 10)]
-        rows.append([sum(precision[:relevant]) / relevant, sum(precision) / relevant, *cmc])
-    return dict(zip(FIGURES, np.mean(rows, 0).tolist(), strict=True)) if rows else None
 
 
 def scored(queries, labels, **others):
@@ -88,8 +63,8 @@ def test_queries_that_stand_in_the_gallery_are_no_neighbors_of_themselves(seed, 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_equals_loops_on_many_queries_in_several_blocks(monkeypatch, kind, offset):
-    monkeypatch.setattr("lossbench.metrics.ranking._BLOCK_ELEMENTS", 1)
-    monkeypatch.setattr("lossbench.metrics.ranking._LEAST_ROWS", 32)
+    monkeypatch.setattr("lossbench.metrics.galleries._BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr("lossbench.metrics.galleries._LEAST_ROWS", 32)
     draw = np.random.default_rng(3)
     labels, gallery_labels = draw.integers(0, 20, 100), draw.integers(0, 25, 400)
     centers = draw.normal(size=(25, 8))
@@ -104,6 +79,22 @@ def test_equals_loops_on_many_queries_in_several_blocks(monkeypatch, kind, offse
     )  # fmt: skip
     assert found == pytest.approx(expected, abs=1e-12)
     assert 0.1 < found["map_at_r"] < found["mean_average_precision"] < found["cmc_at_1"] < 1
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("dimension", [3, 129])
+def test_duplicates_are_ties_wherever_a_product_rounds_them(kind, offset, dimension):
+    draw = np.random.default_rng(dimension)
+    points = np.tile((draw.normal(size=(10, dimension)) + offset).astype(kind), (13, 1))[draw.permutation(130)]
+    labels, groups = draw.integers(0, 9, 130), draw.integers(0, 3, 130)
+    expected = by_loops(points[:40], labels[:40], points, labels, groups[:40], groups, np.arange(40))
+    for chunk in (7, None):
+        found = retrieval_metrics(
+            points[:40], labels[:40], gallery=points, gallery_labels=labels, groups=groups[:40], gallery_groups=groups,
+            places=np.arange(40), chunk=chunk,
+        )  # fmt: skip
+        assert found == pytest.approx(expected, abs=1e-12), chunk
 
 
 def test_a_hand_made_ranking():

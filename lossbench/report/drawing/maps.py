@@ -19,7 +19,7 @@ from lossbench.report.drawing.palette import CLASS_COLORS
 from lossbench.report.drawing.svg import CARD, FAINT, INK, render, styled
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.writing import formats
-from lossbench.specification.spec import UNSEEDED
+from lossbench.specification.spec import UNSEEDED, named_in
 
 MAX_CLASSES = 12
 DRAWN = 1200  # samples in a printed map: more only cover each other
@@ -121,7 +121,7 @@ def embedding_map(material: Material, task: str, recipe: str, *, sphere: bool = 
 def _own_centers(task: str, arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
     """Centers (epochs + 1, C, D) where one stands for each class that the map shows: not for unseen classes."""
     found = arrays.get("epochs.centers", np.empty((0, 0, 0))).astype(np.float64)
-    return found if task.split("/")[1] == "closed-set" and found.shape[1] == classes else np.empty((0, 0, 0))
+    return found if named_in(task)[1] == "closed-set" and found.shape[1] == classes else np.empty((0, 0, 0))
 
 
 def found_maps(material: Material, task: str, *, sphere: bool = False) -> list[EmbeddingMap]:

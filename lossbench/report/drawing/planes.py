@@ -22,6 +22,7 @@ from lossbench.report.drawing.palette import CLASS_COLORS
 from lossbench.report.drawing.svg import FAINT, INK, styled
 from lossbench.report.evidence.material import Material
 from lossbench.report.writing import formats
+from lossbench.specification.spec import named_in
 
 DRAWN = 600  # samples in a panel: more only cover each other
 Draw = Callable[[Any, np.ndarray, str], None]
@@ -59,7 +60,7 @@ class Plane:
 
 def planes(material: Material, task: str) -> list[Plane]:
     """The features of every recipe whose median run kept them; closed-set tasks only, where labels are the same."""
-    if not task.split("/")[1].startswith("closed-set"):
+    if named_in(task)[1] != "closed-set":
         return []
     return [found for recipe in material.recipes if (found := _plane(material, task, recipe)) is not None]
 

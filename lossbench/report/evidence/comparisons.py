@@ -30,6 +30,10 @@ class Figure:
 QUALITY = (
     Figure("test.sphere.map_at_r", "MAP@R", 1),
     Figure("test.euclidean.map_at_r", "MAP@R, raw", 1),
+    Figure("test.sphere.mean_average_precision", "mAP", 1),
+    Figure("test.sphere.cmc_at_1", "CMC@1", 1),
+    Figure("test.sphere.cmc_at_5", "CMC@5", 1),
+    Figure("test.sphere.cmc_at_10", "CMC@10", 1),
     Figure("test.sphere.precision_at_1", "P@1", 1),
     Figure("test.sphere.r_precision", "R-precision", 1),
     Figure("test.sphere.recall_at_2", "R@2", 1),

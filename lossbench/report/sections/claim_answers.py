@@ -22,7 +22,7 @@ from lossbench.report.sections import convergence
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import STEPS_TO_SCORE, TIMED, digest
-from lossbench.specification.spec import UNSEEDED
+from lossbench.specification.spec import UNSEEDED, named_in
 from lossbench.statistics.convergence import ConvergenceAnswer
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.statistics.looks import LEAST_RANKED, looks_until
@@ -219,8 +219,7 @@ def _checks(material: Material, claim: Mapping[str, Any], standings: Mapping[str
 
 
 def _about(wanted: str | None, task: str) -> bool:
-    dataset, _, protocol = task.partition("/")
-    short = protocol.partition("/")[0]
+    dataset, short = named_in(task)
     return wanted is None or wanted in (task, dataset, short, f"{dataset}/{short}")
 
 

@@ -10,6 +10,7 @@ from lossbench.report.evidence.material import Material
 from lossbench.report.sections import variance
 from lossbench.report.sections.verdict import detectable_text, effect_text, listed
 from lossbench.report.writing import formats
+from lossbench.specification.spec import named_in
 from lossbench.statistics.effects import Effect
 from lossbench.statistics.looks import LEAST_RANKED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
@@ -19,6 +20,7 @@ GIVEN = "at these settings, which were not tuned"
 TESTED = {
     "closed-set": "on these test images of the classes that were trained",
     "open-set": "on these test classes, which no training saw",
+    "query-gallery": "on these queries and this gallery of classes which no training saw",
     "verification": "on these test pairs of people whom no training saw",
 }
 INTERVALS = (
@@ -62,7 +64,7 @@ def holds(material: Material, task: str) -> str:
 
 
 def _tested(task: str) -> str:
-    return TESTED.get(task.split("/")[1], "on these test data")
+    return TESTED.get(named_in(task)[1], "on these test data")
 
 
 def findings(evidence: Evidence, task: str) -> list[Finding]:
@@ -112,7 +114,7 @@ def _other_classes(evidence: Evidence, task: str) -> Iterator[Finding]:
         return
     pair, low, high = found
     effect = pair.effect
-    closed = task.split("/")[1] == "closed-set"
+    closed = named_in(task)[1] == "closed-set"
     yield Finding(
         about=task,
         question=f"Would it hold on other test {'images' if closed else 'classes'}?",
