@@ -324,15 +324,22 @@ def check(names: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1)
 @path_option("--reports", help="Write a report there, in which NAME.SEED.npz is one seed of NAME.")
+@path_option("--query", help="Score the queries of this file against --gallery.")
+@path_option("--gallery", help="The gallery that --query is searched in.")
 @one_line_errors
-def score(files: tuple[Path, ...], reports: Path | None) -> None:
+def score(files: tuple[Path, ...], reports: Path | None, query: Path | None, gallery: Path | None) -> None:
     """Score embeddings from elsewhere, as FILE.npz holds them."""
     import tempfile
 
     from lossbench.run import scoring
 
+    if query and gallery and not (files or reports):
+        click.echo(scoring.score_against(query, gallery))
+        return
+    if query or gallery or not files:
+        fail("score: give files, or --query FILE with --gallery FILE (for a report, one file with an array `role`)")
     if reports is None:
         for file in files:
             if len(files) > 1:

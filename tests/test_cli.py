@@ -243,6 +243,19 @@ def test_score_of_something_else_is_one_line(folder, content, expected):
     assert run("score", "x.npy").output == "lossbench: error: x.npy: is not an .npz file\n"
 
 
+def test_score_takes_queries_and_a_gallery_in_two_files(folder):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        np.savez(f"{name}.npz", embeddings=rng.normal(size=(20, 3)), labels=np.arange(20) % 4)
+    result = run("score", "--query", "a.npz", "--gallery", "b.npz")
+    assert result.exit_code == 0, result.output
+    assert "mean_average_precision" in result.output
+    for wrong in (["--query", "a.npz"], ["a.npz", "--gallery", "b.npz"], []):
+        result = run("score", *wrong)
+        assert result.exit_code == 2
+        assert result.output.startswith("lossbench: error: score: give files, or --query FILE with --gallery FILE")
+
+
 def test_score_reads_no_pickle(folder):
     np.savez("points.npz", embeddings=np.array([{"a": 1}], dtype=object), labels=np.zeros(1, dtype=int))
     result = run("score", "points.npz")

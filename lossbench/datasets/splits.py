@@ -22,6 +22,7 @@ among the samples that are scored. Samples that a pair names are scored in any c
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -74,7 +75,7 @@ def split(data: Dataset, protocol: str, *, fold: int | None = None, deal: int | 
     Raises:
         DataError: a protocol that the data set does not offer, or too few classes or samples for it.
     """
-    makers = {
+    makers: Mapping[str, Callable[[Dataset, int | None], Split]] = {
         "closed-set": _closed_set,
         "open-set": _open_set,
         "query-gallery": partial(_open_set, name="query-gallery"),

@@ -14,11 +14,11 @@ from lossbench import datasets
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import DISTRACTOR, Dataset, Fit, Pairs, checksum_under
 from lossbench.datasets.loading import UnreadableFiles
-from lossbench.datasets.roles import asks, groups_of, roles_of, stands
+from lossbench.datasets.roles import groups_of, roles_of
 from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.run.evaluation import PairRows
 from lossbench.run.rows import Rows, Samples
-from lossbench.run.searching import Roles
+from lossbench.run.searching import Roles, roles_from
 from lossbench.run.seeding import stream_seed
 from lossbench.specification.spec import RunSpec, Task
 
@@ -105,7 +105,8 @@ def _task_data(task: Task, input_size: int | None, device: str, fold: int | None
             return found
         stray = torch.from_numpy(_strays(data, index)).to(device)
         labels = found.labels.masked_fill(stray, len(classes))
-        return replace(found, labels=labels, roles=_roles(data, index, made=made, device=device))
+        roles = roles_from(roles_of(data, index, made=made), groups_of(data, index), device)
+        return replace(found, labels=labels, roles=roles)
 
     def rows_of(pairs: Pairs, samples: np.ndarray) -> PairRows:
         first, second = (torch.from_numpy(rows).to(device) for rows in pairs.within(samples))
@@ -131,13 +132,6 @@ def _task_data(task: Task, input_size: int | None, device: str, fold: int | None
 def _strays(data: Dataset, index: np.ndarray) -> np.ndarray:
     """Which of some samples (n,) are distractors."""
     return np.zeros(len(index), dtype=bool) if data.roles is None else data.roles[index] == DISTRACTOR
-
-
-def _roles(data: Dataset, index: np.ndarray, *, made: bool, device: str) -> Roles:
-    roles, stray = roles_of(data, index, made=made), _strays(data, index)
-    rows = [torch.from_numpy(np.flatnonzero(which)).to(device) for which in (asks(roles), stands(roles), stray, ~stray)]
-    groups = torch.from_numpy(groups_of(data, index)).to(device)
-    return Roles(asks=rows[0], stands=rows[1], strays=rows[2], classed=rows[3], groups=groups)
 
 
 def with_label_noise(data: TaskData, spec: RunSpec) -> TaskData:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lossbench import metrics
+from lossbench.datasets.dataset import DISTRACTOR
+from lossbench.datasets.roles import asks, stands
 from lossbench.metrics.galleries import Questions, read_questions
 from lossbench.metrics.jackknife import gallery_map_at_r_without
 
@@ -28,6 +31,15 @@ class Roles:
     strays: Tensor
     groups: Tensor
     classed: Tensor
+
+
+def roles_from(roles: np.ndarray, groups: np.ndarray, device: str = "cpu") -> Roles:
+    """Who asks and who is asked, from QUERY, GALLERY, BOTH or DISTRACTOR of each sample (N,), and its group (N,)."""
+    stray = roles == DISTRACTOR
+    rows = [torch.from_numpy(np.flatnonzero(which)).to(device) for which in (asks(roles), stands(roles), stray, ~stray)]
+    return Roles(
+        asks=rows[0], stands=rows[1], strays=rows[2], classed=rows[3], groups=torch.from_numpy(groups).to(device)
+    )
 
 
 def classed(points: Tensor, labels: Tensor, roles: Roles | None) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gallery_loops import FIGURES, by_loops
 
-from lossbench.run.scoring import score_file, store_scores
+from lossbench.run.scoring import score_against, score_file, store_scores
 
 
 def write(path, embeddings, labels):
@@ -51,3 +52,99 @@ def test_a_score_has_class_averages_and_few_shot_figures(tmp_path, sample):
     } <= shown.keys()
     assert float(shown["few_shot_5way_5shot"][0]) > 0.6
     assert shown["map_at_r_by_class"] == shown["map_at_r"], "classes of one size count alike anyway"
+
+
+# queries and a gallery
+
+
+def figures(table: str) -> dict[str, float]:
+    """The figures of the raw space."""
+    return {line.split()[0]: float(line.split()[1]) for line in table.splitlines()[1:]}
+
+
+@pytest.fixture
+def seen(sample):
+    """Samples with roles and cameras: every fifth asks, every seventh is a distractor, every eleventh junk."""
+    points, labels = sample
+    rows = np.arange(len(labels))
+    role = np.where(rows % 5 == 0, "query", "gallery").astype("<U10")
+    role[rows % 7 == 0] = "distractor"
+    role[rows % 11 == 0] = "junk"
+    return points, labels, role, rows % 3
+
+
+def expected(points, labels, role, group) -> dict[str, float]:
+    asks, stands = role == "query", np.isin(role, ("gallery", "distractor"))
+    known = np.where(role == "distractor", -1, labels)
+    found = by_loops(points[asks], known[asks], points[stands], known[stands], group[asks], group[stands])
+    assert found is not None
+    return found
+
+
+def test_roles_and_groups_make_a_gallery(tmp_path, seen):
+    points, labels, role, group = seen
+    names = np.array(["ann", "bob", "cy", "di", "eve", "flo"])
+    for number, (known, camera) in enumerate([(labels, group), (names[labels], np.array(["x", "y", "z"])[group])]):
+        np.savez(tmp_path / f"{number}.npz", embeddings=points, labels=known, role=role, group=camera)
+        found = figures(score_file(tmp_path / f"{number}.npz"))
+        assert {name: found[name] for name in FIGURES} == pytest.approx(expected(*seen), abs=5e-5)
+        assert "map_at_r_by_class" in found
+        assert "cmc_at_1_by_class" in found
+        assert not {"auc", "precision_at_1", "few_shot_5way_1shot"} & found.keys()
+
+
+def test_a_file_of_queries_and_one_of_the_gallery_are_the_same(tmp_path, seen):
+    points, labels, role, group = seen
+    asks = role == "query"
+    np.savez(tmp_path / "a.npz", embeddings=points[asks], labels=labels[asks], group=group[asks])
+    np.savez(tmp_path / "b.npz", embeddings=points[~asks], labels=labels[~asks], group=group[~asks], role=role[~asks])
+    found = figures(score_against(tmp_path / "a.npz", tmp_path / "b.npz"))
+    assert {name: found[name] for name in FIGURES} == pytest.approx(expected(*seen), abs=5e-5)
+    np.savez(tmp_path / "c.npz", embeddings=points[~asks], labels=labels[~asks])
+    with pytest.raises(ValueError, match=r"a.npz, .*c.npz: group are not of one kind in both files"):
+        score_against(tmp_path / "a.npz", tmp_path / "c.npz")
+    np.savez(tmp_path / "d.npz", embeddings=points[~asks, :2], labels=labels[~asks], group=group[~asks])
+    with pytest.raises(ValueError, match=r"d.npz: embeddings have not \(4,\) values as those of"):
+        score_against(tmp_path / "a.npz", tmp_path / "d.npz")
+
+
+def test_groups_alone_let_every_sample_ask(tmp_path, sample):
+    points, labels = sample
+    group = np.arange(len(labels)) % 3
+    np.savez(tmp_path / "a.npz", embeddings=points, labels=labels, group=group)
+    found = figures(score_file(tmp_path / "a.npz"))
+    loops = by_loops(points, labels, points, labels, group, group, np.arange(len(labels)))
+    assert {name: found[name] for name in FIGURES} == pytest.approx(loops, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"role": np.array(["query", "galery"] * 60)},
+            "row 1: role 'galery' is none of query, .*did you mean 'gallery'",
+        ),
+        ({"role": np.array(["gallery"] * 120)}, "role: there is no query"),
+        ({"role": np.array(["query"] * 120)}, "role: there is no sample of the gallery"),
+        ({"group": np.zeros(119)}, r"group: shape \(119,\) is not \(120,\)"),
+        ({"group": np.zeros(120)}, "none of the 120 queries has a match in the gallery that is not of its own group"),
+        ({"labels": np.array(3), "group": np.zeros(120)}, r"labels: shape \(\) is not \(120,\)"),
+    ],
+)
+def test_roles_that_cannot_be_used_name_the_file(tmp_path, sample, changed, message):
+    np.savez(tmp_path / "a.npz", **({"embeddings": sample[0], "labels": sample[1]} | changed))
+    with pytest.raises(ValueError, match=rf"a\.npz: .*{message}"):
+        score_file(tmp_path / "a.npz")
+
+
+def test_files_of_one_seed_share_their_roles(tmp_path, sample):
+    points, labels = sample
+    group = np.arange(len(labels)) % 3
+    np.savez(tmp_path / "a.npz", embeddings=points, labels=labels, group=group)
+    np.savez(tmp_path / "b.npz", embeddings=points, labels=labels, group=group[::-1])
+    with pytest.raises(ValueError, match=r"b\.npz: its group are not those of .*a\.npz"):
+        store_scores([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "runs")
+    write(tmp_path / "c.2.npz", points, labels)
+    with pytest.raises(ValueError, match="some files have role or group and others have neither"):
+        store_scores([tmp_path / "a.npz", tmp_path / "c.2.npz"], tmp_path / "more")
+    assert store_scores([tmp_path / "a.npz"], tmp_path / "alone") == "scores"
