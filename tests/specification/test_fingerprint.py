@@ -120,7 +120,7 @@ def test_another_alias_of_an_import_changes_no_digest(package, unchanged):
     edit(
         package / "run" / "evaluation.py",
         ("metrics.unit(", "on_sphere("),
-        *((f"{before}metrics.", f"{before}measures.") for before in " *"),
+        *((f"{before}metrics.", f"{before}measures.") for before in " *("),
         ("import metrics\n", "import metrics as measures\nfrom lossbench.metrics import unit as on_sphere\n"),
         ("import torch\nfrom torch import Tensor, nn", "import torch as t\nfrom torch import Tensor, nn"),
         ("torch.", "t."),

@@ -54,6 +54,10 @@ def resolved_toml(experiment: Mapping[str, Any]) -> str:
 def _facts(material: Material) -> Iterator[tuple[str, str]]:
     experiment, training = material.experiment, material.experiment["training"]
     yield "backbone", f"{experiment['backbone']}, embedding dimension {experiment['embedding_dim']}"
+    for entry in material.plan["recipes"]:
+        if entry.get("neck"):
+            before = ", ".join(entry["before_neck"]) or "no loss"
+            yield f"neck of {entry['name']}", f"{entry['neck']}; before it {before}, after it the others and the test"
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
     yield "budget", _budget(material)
     for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
@@ -128,7 +132,7 @@ def _toml_table(name: str, table: Mapping[str, Any]) -> Iterator[str]:
         yield f"\n[{name}]"
         yield from (f"{_key(key)} = {_toml(value)}" for key, value in plain.items())
     for key, value in table.items():
-        if isinstance(value, Mapping) and name == "params":
+        if isinstance(value, Mapping) and name in ("params", "terms"):
             yield f"\n[{name}.{_key(key)}]"
             yield from (f"{_key(inner)} = {_toml(item)}" for inner, item in value.items() if item is not None)
 
