@@ -27,7 +27,8 @@ class Necked(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings (B, D) after the neck; in training both, (B, 2, D), BEFORE and AFTER it."""
-        before = self.backbone(images).float()
+        before = self.backbone(images)
+        before = before.to(torch.promote_types(before.dtype, torch.float32))  # bfloat16 would lose the sums
         after: Tensor = self.neck(before)
         return torch.stack([before, after], 1) if self.training else after
 
