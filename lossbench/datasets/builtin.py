@@ -224,7 +224,7 @@ def sop(request: Request) -> Dataset:
     source="https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html, by hand",
     license="for research, by agreement",
     citation="Liu et al. 2016, doi:10.1109/CVPR.2016.124",
-    protocols=("open-set",),
+    protocols=("query-gallery", "open-set"),
 )
 def inshop(request: Request) -> Dataset:
     """52,712 photographs of 7,982 clothes, those of test as queries and gallery."""
@@ -238,7 +238,7 @@ def inshop(request: Request) -> Dataset:
     source="https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html, by hand",
     license="for research",
     citation="Zheng et al. 2015, doi:10.1109/ICCV.2015.133",
-    protocols=("open-set",),
+    protocols=("query-gallery", "open-set"),
 )
 def market1501(request: Request) -> Dataset:
     """32,217 boxes of 1,501 people and of distractors by six cameras, those of test as queries and gallery."""

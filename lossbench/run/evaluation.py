@@ -161,14 +161,15 @@ def score_few_shot(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
     return scores
 
 
-def head_accuracy(losses: list[nn.Module], embeddings: Tensor, labels: Tensor) -> float:
-    """Accuracy of the first loss that has a head; NaN where none has.
+def head_of(module: nn.Module) -> Any:
+    """The head of a loss: its `logits`, or `get_logits` as pytorch-metric-learning calls it, of embeddings (N, D)."""
+    return getattr(module, "logits", None) or getattr(module, "get_logits", None)
 
-    A head is a method `logits`, or `get_logits` as pytorch-metric-learning calls it, of embeddings (N, D).
-    """
+
+def head_accuracy(losses: list[nn.Module], embeddings: Tensor, labels: Tensor) -> float:
+    """Accuracy of the first loss that has a head (`head_of`); NaN where none has."""
     for module in losses:
-        logits: Any = getattr(module, "logits", None) or getattr(module, "get_logits", None)
-        if logits is not None:
+        if (logits := head_of(module)) is not None:
             rows = max(1, LOGITS // (int(labels.max()) + 1))
             blocks = zip(torch.split(embeddings, rows), torch.split(labels, rows), strict=True)
             with torch.no_grad():

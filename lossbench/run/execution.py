@@ -20,6 +20,7 @@ from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, res
 from lossbench.run.data import TaskData, task_data, with_label_noise
 from lossbench.run.figures import evaluate
 from lossbench.run.kept import checkpoint
+from lossbench.run.necks import Necked
 from lossbench.run.observing import Observer
 from lossbench.run.seeding import seed_globals, stream
 from lossbench.run.training import History, Model, WeightedLoss, train
@@ -91,11 +92,19 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         module: nn.Module = registry.find(kind, name).build(own, **params)
         return sharding.sharded(module).to(spec.training.device)
 
-    network = parallel.with_global_statistics(make("backbone", spec.backbone, {}))
-    trunk = _started(network, spec)
+    network = make("backbone", spec.backbone, {})
+    if spec.neck:
+        network = Necked(network, spec.embedding_dim).to(spec.training.device)
+    network = parallel.with_global_statistics(network)
+    trunk = _started(network.backbone if isinstance(network, Necked) else network, spec)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
     stages = tuple(
-        [WeightedLoss(term.loss, term.weight, make("loss", term.loss, dict(term.params))) for term in stage.terms]
+        [
+            WeightedLoss(
+                term.loss, term.weight, make("loss", term.loss, dict(term.params)), term.loss in spec.before_neck
+            )
+            for term in stage.terms
+        ]
         for stage in spec.stages
     )
     seed_globals(spec.seed, "noise")  # for losses that draw while they train

@@ -41,12 +41,11 @@ def evaluate(
 
 def _for_verdicts(model: Model, data: TaskData, protocol: str) -> dict[str, dict[str, float]]:
     """Retrieval in both spaces, accuracy of the head, and the given pairs where the protocol is about these."""
-    modules = [term.module for term in model.losses]
     test, known = (evaluation.embed(model.network, split.images) for split in (data.test, data.train))
     scores = {"test": evaluation.score_retrieval(test, data.test.labels, data.test.roles)}
-    scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
+    scores["train"] = {"head_accuracy": _head_accuracy(model, known, data.train)}
     if protocol == "closed-set":
-        scores["test"]["head_accuracy"] = evaluation.head_accuracy(modules, test, data.test.labels)
+        scores["test"]["head_accuracy"] = _head_accuracy(model, test, data.test)
     if data.pairs is not None:
         val = evaluation.embed(model.network, data.val.images)
         scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
@@ -55,7 +54,6 @@ def _for_verdicts(model: Model, data: TaskData, protocol: str) -> dict[str, dict
 
 def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     plugins = tuple(name for name in registry.names("metric", spec.plugin_files) if _applies(name, spec.task.protocol))
-    modules = [term.module for term in model.losses]
     val, known, test = (evaluation.embed(model.network, each.images) for each in (data.val, data.train, data.test))
     unseen = spec.task.protocol == "open-set"
     measured: dict[str, Any] = {"plugins": plugins, "max_pairs": SAMPLED_PAIRS}
@@ -63,17 +61,19 @@ def _everything(spec: RunSpec, model: Model, data: TaskData) -> tuple[dict[str, 
     scores["test"], arrays = evaluation.score_split(
         test, data.test.labels, roles=data.test.roles, verify=unseen, draw=True, **measured
     )
-    scores["train"] = {"head_accuracy": evaluation.head_accuracy(modules, known, data.train.labels)}
+    scores["train"] = {"head_accuracy": _head_accuracy(model, known, data.train)}
     if spec.task.protocol == "closed-set":
         scores["test"] |= evaluation.score_against_gallery(known, data.train.labels, test, data.test.labels)
-        scores["test"]["head_accuracy"] = evaluation.head_accuracy(modules, test, data.test.labels)
+        scores["test"]["head_accuracy"] = _head_accuracy(model, test, data.test)
     if unseen:
         scores["test"] |= evaluation.score_few_shot(test, data.test.labels)
     if data.pairs is not None:
         scores["test"] |= evaluation.score_pairs(test, data.pairs[1], val, data.pairs[0])
-    for name, centers in centers_of(model):
-        found = metrics.center_statistics(centers, known, data.train.labels)
-        scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
+    for network, losses in model.seen():
+        for name, centers in centers_of(losses):
+            seen = known if network is model.network else evaluation.embed(network, data.train.images)
+            found = metrics.center_statistics(centers, seen, data.train.labels)
+            scores["train"] |= {f"{name}.{key}": value for key, value in found.items()}
     scores["train"] |= _pull(spec, model, data)
     arrays |= {"jackknife.sphere.map_at_r": _jackknife(test, data.test, spec.task.protocol)}
     arrays |= {"embeddings": test.cpu().numpy(), "labels": data.test.labels.cpu().numpy()}
@@ -106,8 +106,19 @@ def _pull(spec: RunSpec, model: Model, data: TaskData) -> dict[str, float]:
         samples_per_class=spec.training.samples_per_class,
         generator=stream(spec.seed, "order"),
     )[0]
-    embeddings = evaluation.embed(model.network, data.train.images[first])
-    return effective_pull(model.losses, embeddings, data.train.labels[first], spec.training, spec.lr)
+    found: dict[str, float] = {}
+    for network, losses in model.seen():
+        embeddings = evaluation.embed(network, data.train.images[first])
+        found |= effective_pull(losses, embeddings, data.train.labels[first], spec.training, spec.lr)
+    return found
+
+
+def _head_accuracy(model: Model, embeddings: Tensor, split: Split) -> float:
+    """Accuracy of the head on a split whose embeddings are given; of those before the neck where the head sees them."""
+    heads = [term for term in model.losses if evaluation.head_of(term.module) is not None]
+    if heads and heads[0].before:
+        embeddings = evaluation.embed(model.seen()[0][0], split.images)
+    return evaluation.head_accuracy([term.module for term in model.losses], embeddings, split.labels)
 
 
 def _applies(metric: str, protocol: str) -> bool:

@@ -13,7 +13,7 @@ from lossbench.run import evaluation, sharding
 from lossbench.run.data import TaskData
 from lossbench.run.kept import LARGEST_DRAWN, MAP_SAMPLES, PLANE_SAMPLES, drawn_index
 from lossbench.run.searching import classed, retrieval
-from lossbench.run.training import Model
+from lossbench.run.training import Model, WeightedLoss
 from lossbench.specification.spec import RunSpec
 
 
@@ -57,7 +57,8 @@ class Observer:
         if self.spec.whole:
             self.epochs.append(sample.clamp(-LARGEST_DRAWN, LARGEST_DRAWN).cpu().numpy().astype(np.float16))
             if self.spec.embedding_dim == 2:
-                self.drawn_centers += [centers.cpu().numpy() for centers in self.centers[:1]]
+                drawn = [place for place, term in enumerate(self.keeping) if not term.before]  # others lie elsewhere
+                self.drawn_centers += [self.centers[place].cpu().numpy() for place in drawn[:1]]
 
     def _test_map_at_r(self, embeddings: Tensor) -> float:
         if not embeddings.isfinite().all():
@@ -88,7 +89,7 @@ class Observer:
         return drawn | ({"epochs.centers": np.stack(self.drawn_centers)} if self.drawn_centers else {})
 
 
-def centers_of(model: Model) -> list[tuple[str, Tensor]]:
+def centers_of(losses: list[WeightedLoss]) -> list[tuple[str, Tensor]]:
     """The losses that keep one center a class, with a copy of the centers (C, D) of all classes."""
-    found = [(term.name, term.module) for term in model.losses if hasattr(term.module, "centers")]
+    found = [(term.name, term.module) for term in losses if hasattr(term.module, "centers")]
     return [(name, sharding.centers(module).clone()) for name, module in found]

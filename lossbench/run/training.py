@@ -16,6 +16,7 @@ from lossbench.backbones.trunk import Trunk
 from lossbench.run import parallel
 from lossbench.run.augmentation import Augmentation, augmented
 from lossbench.run.clock import Clock, TimeLimitError
+from lossbench.run.necks import AFTER, BEFORE, Necked
 from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
@@ -26,11 +27,15 @@ State = dict[str, dict[str, Tensor]]
 
 @dataclass(slots=True)
 class WeightedLoss:
-    """A term of the recipe, built: `total = sum of weight * module(embeddings, labels)`."""
+    """A term of the recipe, built: `total = sum of weight * module(embeddings, labels)`.
+
+    `before`: whether it sees the embedding before the network's neck.
+    """
 
     name: str
     weight: float
     module: nn.Module
+    before: bool = False
 
 
 @dataclass(slots=True)
@@ -57,6 +62,13 @@ class Model:
     def every_loss(self) -> list[WeightedLoss]:
         """The losses of all stages."""
         return [term for losses in self.stages or (self.losses,) for term in losses]
+
+    def seen(self) -> list[tuple[nn.Module, list[WeightedLoss]]]:
+        """What the losses see, as the network up to there, with those that do; both places of a neck."""
+        before = [term for term in self.losses if term.before]
+        after = [term for term in self.losses if not term.before]
+        upto = [(self.network.backbone, before)] if isinstance(self.network, Necked) else []
+        return [*upto, (self.network, after)]
 
     def parts(self) -> dict[str, nn.Module]:
         """Every module by a stable name."""
@@ -241,11 +253,16 @@ def validated_epochs(settings: Training) -> tuple[int, ...]:
 
 
 def combine(losses: list[WeightedLoss], embeddings: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The weighted sum of the terms and the value of each; a term of weight 0 moves its state only."""
+    """The weighted sum of the terms and the value of each; a term of weight 0 moves its state only.
+
+    Args:
+        embeddings: (B, D); of a network with a neck (B, 2, D), before and after it.
+    """
     total: Tensor | None = None
     values = []
     for term in losses:
-        value = term.module(embeddings, labels)
+        seen = embeddings if embeddings.ndim == 2 else embeddings[:, BEFORE if term.before else AFTER]
+        value = term.module(seen, labels)
         values.append(value.detach())
         if term.weight:
             weighted = value if term.weight == 1.0 else term.weight * value
@@ -306,11 +323,21 @@ def _by_decay(params: list[nn.Parameter], decay: float) -> list[dict[str, Any]]:
 
 
 def rate_factor(settings: Training, steps: int) -> Callable[[int], float]:
-    """The factor on the learning rate at each of so many steps."""
+    """The factor on the learning rate at each of so many steps.
+
+    Warm-up as Luo et al. 2019 (arXiv:1903.07071, section 3.1) have it, from a tenth and linear, in the first tenth of
+    the steps; they let steps follow, not a cosine.
+    """
+    warm = max(1, steps // 10)
     factors: dict[str, Callable[[int], float]] = {
         "constant": lambda step: 1.0,
         "cosine": lambda step: 0.5 * (1.0 + math.cos(math.pi * min(step, steps) / steps)),
         "step": lambda step: 0.8 ** ((step >= 0.5 * steps) + (step >= 0.8 * steps)),
+        "warmup-cosine": lambda step: (
+            0.1 + 0.9 * step / warm
+            if step < warm
+            else 0.5 * (1.0 + math.cos(math.pi * (min(step, steps) - warm) / max(1, steps - warm)))
+        ),
     }
     return factors[settings.schedule]
 

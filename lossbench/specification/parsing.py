@@ -93,9 +93,11 @@ def _recipe_names(document: dict[str, Any]) -> set[str]:
 
 
 def _drop_params(document: dict[str, Any], recipes: set[str]) -> None:
-    """Forget the parameters of recipes that `--set recipes=...` took out."""
-    if isinstance(params := document.get("params"), dict):
-        document["params"] = {name: given for name, given in params.items() if name not in recipes}
+    """Forget the parameters and terms of recipes that `--set recipes=...` took out."""
+    for table in ("params", "terms"):
+        if isinstance(given := document.get(table), dict):  # of terms, what is no table is of a loss
+            dropped = {name for name in recipes & set(given) if table == "params" or isinstance(given[name], dict)}
+            document[table] = {name: value for name, value in given.items() if name not in dropped}
 
 
 def _override(document: dict[str, Any], override: str) -> str | None:

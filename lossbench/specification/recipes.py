@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from lossbench.plugins import Choice, Float, Int, Plugin, PluginError, Range, Sampler, registry
 from lossbench.specification.spec import Factor, Stage, Term, Training, Value, nearest
@@ -46,12 +46,15 @@ class Recipe:
         parts: of a staged recipe two, in turn.
         space: every parameter's range, `lr` first; parameters fixed by the experiment are not in it.
         defaults: every parameter's value in trial 0, fixed ones included.
+        neck, before_neck: as in `RunSpec`.
     """
 
     name: str
     parts: tuple[Part, ...]
     space: Mapping[str, Range]
     defaults: Mapping[str, Value]
+    neck: Literal["", "batchnorm"] = ""
+    before_neck: tuple[str, ...] = ()
 
     @property
     def losses(self) -> tuple[Plugin, ...]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from pydantic import (
@@ -43,6 +43,8 @@ UNSEEDED = ("pixels", "features")  # baselines into which neither seed nor deal 
 OF_VECTORS = ("features", "pca", "lda")  # baselines of tasks whose samples are vectors
 AUTO = "auto"
 AUGMENTS = ("shift", "flip", "crop", "color", "erase")
+Neck = Literal["none", "batchnorm"]  # between the backbone and the losses that see the embedding after it
+Seen = Literal["before", "after"]  # the neck
 
 
 class Table(BaseModel):
@@ -97,11 +99,12 @@ def named_in(key: str) -> tuple[str, str]:
 class RecipeEntry(Table):
     """A recipe under a name of the experiment's own: `{ name = "weak", use = "softmax+center" }`.
 
-    A plain string is both.
+    A plain string is both. `neck`: its own in place of the experiment's.
     """
 
     name: Name
     use: Name
+    neck: Neck | None = None
 
 
 def _or_auto(given: Any, number: ValidatorFunctionWrapHandler) -> Any:
@@ -142,7 +145,8 @@ class Training(Table):
         samples_per_class: M of the balanced sampler.
         optimizer: `adam` or `sgd` (with `momentum`).
         weight_decay: on weights of the backbone and of losses; biases and one-dimensional parameters have none.
-        schedule: `constant`, `cosine` to zero, or `step` (times 0.8 at half and at four fifths of the steps).
+        schedule: `constant`, `cosine` to zero, `step` (times 0.8 at half and at four fifths of the steps), or
+            `warmup-cosine` (from a tenth to the whole in the first tenth of the steps, then `cosine`).
         label_noise: share of training and validation labels replaced by another class; test is never touched.
         augment: what becomes of pictures in training (`lossbench.run.augmentation`); a file may name one, or `none`.
         input_size: edge of the input in pixels; absent, the data set's own.
@@ -163,7 +167,7 @@ class Training(Table):
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[Number, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine", "step"] = "constant"
+    schedule: Literal["constant", "cosine", "step", "warmup-cosine"] = "constant"
     label_noise: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     augment: Augmentations = ()
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
@@ -348,6 +352,14 @@ class Resources(Table):
     gpus: Annotated[Number, Field(ge=0, le=1024)] = 0.0
 
 
+def _seen(given: Any) -> Any:
+    """Where a loss looks, or a table of such."""
+    for place in given.values() if isinstance(given, Mapping) else (given,):
+        if place not in get_args(Seen):
+            raise ValueError(f"{place!r} is not 'before' or 'after' the neck{nearest(str(place), get_args(Seen))}")
+    return given
+
+
 class Experiment(Table):
     """The experiment file."""
 
@@ -357,6 +369,7 @@ class Experiment(Table):
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     backbone: Name
     embedding_dim: Annotated[Whole, Field(ge=1, le=65536)] = 32
+    neck: Neck = "none"
     recipes: Annotated[tuple[Annotated[RecipeEntry, BeforeValidator(_recipe_entry)], ...], Field(min_length=1)]
     baselines: tuple[Literal["untrained", "pixels", "features", "pca", "lda"], ...] = ("untrained", "pixels")
     plugins: tuple[str, ...] = ()
@@ -365,6 +378,8 @@ class Experiment(Table):
     budget: Budget = Budget()
     resources: Resources = Resources()
     params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    # by loss, for all recipes; by recipe and loss, for one
+    terms: Mapping[str, Annotated[Any, BeforeValidator(_seen)]] = Field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
 
     @field_validator("tasks", "recipes", "baselines", "plugins")
@@ -445,6 +460,7 @@ class RunSpec:
         terms: the losses; none for a baseline, which is not trained.
         sampler: `uniform` or `balanced` batches.
         then: the second stage, which has the last epochs; `terms` and `sampler` are those of the first.
+        neck: `batchnorm`, or empty for none; before_neck: the losses that see the embedding before it.
         final: whether test is embedded and scored.
         fold: the fold of the task's data set; None: the split without folds.
         deal: seed by which training and validation samples were dealt; None: the split as published or fixed.
@@ -471,6 +487,8 @@ class RunSpec:
     audit: bool = True
     then: Stage | None = None
     start: Start | None = None
+    neck: Literal["", "batchnorm"] = ""
+    before_neck: tuple[str, ...] = ()
     plugin_files: tuple[str, ...] = field(default=(), compare=False)
     weights_file: str = field(default="", compare=False)
 
@@ -516,7 +534,7 @@ NOT_SETTINGS = ("provenance", "plugin_files", "weights_file")
 UNTRAINED = ("input_size", "device", "processes", "label_noise")  # what a network that is not trained depends on
 
 
-LATER = ("then", "start", "weights_file")  # left out of a record where they are not used
+LATER = ("then", "start", "neck", "before_neck", "weights_file")  # left out of a record where they are not used
 
 
 def to_json(spec: RunSpec) -> dict[str, Any]:
@@ -568,6 +586,7 @@ def from_json(plain: Mapping[str, Any]) -> RunSpec:
         "then": Stage(**{**then, "terms": terms(then)}) if (then := plain.get("then")) else None,
         "start": Start(**start) if (start := plain.get("start")) else None,
         "provenance": Provenance(**provenance),
+        "before_neck": tuple(plain.get("before_neck", ())),
         "plugin_files": tuple(plain["plugin_files"]),
     }
     return RunSpec(**{**plain, **rebuilt})

@@ -57,6 +57,7 @@ def plan_document(
                 "sampler": recipe.sampler,
                 "searched": {name: _range_document(allowed) for name, allowed in recipe.searched.items()},
                 "defaults": dict(recipe.defaults),
+                **({"neck": recipe.neck, "before_neck": recipe.before_neck} if recipe.neck else {}),
             }
             for recipe in plan.recipes
         ],

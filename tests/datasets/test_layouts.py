@@ -14,6 +14,7 @@ from lossbench.datasets import DataError, load
 from lossbench.datasets.dataset import BOTH, DISTRACTOR, GALLERY, QUERY, TEST, TRAIN, VAL
 from lossbench.datasets.fetch import fetch, list_data, verify
 from lossbench.datasets.layouts import LAYOUTS
+from lossbench.datasets.roles import matches, roles_of
 from lossbench.datasets.splits import split
 
 NAMES = tuple(LAYOUTS)
@@ -81,6 +82,12 @@ def test_market_has_cameras_distractors_and_no_junk(there):
     assert [found.class_names[label] for label in np.unique(found.labels[distractors])] == ["0000"]
     assert found.groups[distractors].tolist() == [1, 2, 3]
     assert not np.isin(split(found, "open-set").test, np.flatnonzero(distractors)).any()
+    parts = split(found, "query-gallery")
+    roles = roles_of(found, parts.test, made=False)
+    assert [int((roles == role).sum()) for role in (QUERY, GALLERY, DISTRACTOR)] == [20, 20, 3]
+    # Cameras 2 and 4 are asked, 1 and 3 are in the gallery: nothing is of a query's own camera.
+    assert set(matches(found, parts.test, roles)[roles == QUERY].tolist()) == {2}
+    assert set(roles_of(found, parts.val, made=True)) == {BOTH}
     assert [int((found.roles == role).sum()) for role in (QUERY, GALLERY, DISTRACTOR)] == [20, 20, 3]
 
 

@@ -17,9 +17,11 @@ from experiments import run_spec
 from lossbench.plugins import Problem, registry
 from lossbench.run import parallel
 from lossbench.run.execution import execute
+from lossbench.run.necks import Necked
 from lossbench.run.training import Model, WeightedLoss, combine
 
-RECIPES = ("softmax", "softmax+center", "contrastive", "triplet", "softmax+contrastive")
+NECK = "/neck"  # behind a recipe: with one
+RECIPES = ("softmax", "softmax+center", "contrastive", "triplet", "softmax+contrastive", f"softmax+triplet{NECK}")
 SETTING = ("training.epochs=2", "training.optimizer=sgd", "training.augment=shift", "training.batch_size=63")
 BATCH, CLASSES, DIM = 21, 5, 4
 
@@ -31,10 +33,12 @@ def small_model(recipe: str) -> Model:
         nn.Conv2d(1, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(54, 8), nn.BatchNorm1d(8)
     )
     network.append(nn.Linear(8, DIM))
-    terms = []
-    for name in recipe.split("+"):
+    terms, necked = [], recipe.endswith(NECK)
+    network = Necked(network, DIM) if necked else network
+    for name in recipe.removesuffix(NECK).split("+"):
         problem = Problem(num_classes=CLASSES, embedding_dim=DIM, generator=torch.Generator().manual_seed(1))
-        terms.append(WeightedLoss(name, 0.5, registry.find("loss", name).build(problem)))
+        before = necked and name == "triplet"
+        terms.append(WeightedLoss(name, 0.5, registry.find("loss", name).build(problem), before))
     return Model(parallel.with_global_statistics(network), terms)
 
 
@@ -59,7 +63,8 @@ def three_steps(recipe: str) -> dict[str, torch.Tensor]:
 
 
 def whole_run(recipe: str) -> dict[str, object]:
-    result = execute(run_spec(recipe, *SETTING))
+    neck = ("neck=batchnorm",) if recipe.endswith(NECK) else ()
+    result = execute(run_spec(recipe.removesuffix(NECK), *SETTING, *neck))
     assert result.record["status"] == "ok", result.record
     return {
         "metrics": result.record["metrics"],

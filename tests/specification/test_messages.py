@@ -73,7 +73,7 @@ def test_no_wrong_value_for_any_key_is_told_in_the_words_of_the_validator():
         ("budget.trials=20000", "budget.trials: 20000 is more than 10000"),
         ("params=3", "params: 3 is not a table"),
         ("params.softmax=3", "params.softmax: 3 is not a table"),
-        ("training.schedule=cosin", "'cosin' is not 'constant', 'cosine' or 'step'; did you mean 'cosine'?"),
+        ("training.schedule=cosin", "'cosine', 'step' or 'warmup-cosine'; did you mean 'cosine'?"),
     ],
 )
 def test_a_mistake_says_place_value_and_rule(override, said):

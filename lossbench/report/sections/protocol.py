@@ -56,6 +56,10 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     yield "backbone", f"{experiment['backbone']}, embedding dimension {experiment['embedding_dim']}"
     if pretrained := experiment.get("pretrained"):
         yield "pretrained", _pretrained(pretrained, material.plan["weights"])
+    for entry in material.plan["recipes"]:
+        if entry.get("neck"):
+            before = ", ".join(entry["before_neck"]) or "no loss"
+            yield f"neck of {entry['name']}", f"{entry['neck']}; before it {before}, after it the others and the test"
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
     yield "budget", _budget(material)
     for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
@@ -136,7 +140,7 @@ def _span(seeds: list[int]) -> str:
 
 
 def _toml_table(name: str, table: Mapping[str, Any]) -> Iterator[str]:
-    nested = name == "params"
+    nested = name in ("params", "terms")
     plain = {key: value for key, value in table.items() if value is not None and not (nested and _is_table(value))}
     if plain:
         yield f"\n[{name}]"
