@@ -84,7 +84,8 @@ class Results:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row a task, recipe or baseline and study: its test MAP@R on the sphere, NaN where a run failed."""
-        runs = self.runs[self.runs["role"].isin(FINAL)]
+        columns = ["dataset", "protocol", "recipe", "study", "test.sphere.map_at_r"]
+        runs = self.runs.loc[self.runs["role"].isin(FINAL), columns]
         runs = runs.assign(task=runs["dataset"].str.cat(runs["protocol"], sep="/"), score=runs["test.sphere.map_at_r"])
         keys = ["task", "recipe", "study"]
         return runs.groupby(keys, sort=False)["score"].agg(lambda found: found.mean(skipna=False)).reset_index()

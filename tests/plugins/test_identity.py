@@ -20,12 +20,17 @@ from lossbench.plugins.identity import identity
 CELLS = iter(range(1000))
 
 
-def cell(source: str, **names: Any) -> dict[str, Any]:
-    """The names that a notebook's cell leaves; its source can be read as a notebook's can."""
+def readable(source: str) -> str:
+    """A file name under which Python finds the source, as it does that of a notebook's cell."""
     file = f"<test cell {next(CELLS)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    return file
+
+
+def cell(source: str, **names: Any) -> dict[str, Any]:
+    """The names that a notebook's cell leaves."""
     found = {"__name__": "__main__", **names}
-    exec(compile(source, file, "exec"), found)
+    exec(compile(source, readable(source), "exec"), found)
     return found
 
 
