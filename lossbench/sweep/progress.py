@@ -148,7 +148,8 @@ class Board:
         if self._live:
             self._bar.update(self._bar_task, completed=count, total=self.total)
             about = Text(", ".join(filter(None, (self.doing, self.left))))
-            self._live.update(Group(self._bar, about, self._table()))
+            table = self._table()
+            self._live.update(Group(self._bar, about, *([table] if table.row_count else [])))
             return
         now = time.monotonic()
         if self._ran and (now - self._last_line >= PLAIN_EVERY_S or count == self.total):

@@ -17,6 +17,7 @@ from report.stored import TASK, fill
 from experiments import run_spec, sweep, tiny_plan
 from lossbench import report
 from lossbench.cli import main
+from lossbench.plugins.plugin import OBJECT
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.acting import steps
@@ -85,6 +86,12 @@ def test_the_printed_code_loads_a_plugin_and_reads_vectors(tmp_path, monkeypatch
     text = code(to_json(spec), vectors=True)
     assert 'load_files(["own/circle.py"])' in text
     assert executed(text)["samples"].shape[1:] == (6,)
+
+
+def test_a_loss_that_was_a_python_object_has_no_code_that_anybody_else_could_run(tmp_path):
+    spec = to_json(run_spec("softmax"))
+    spec["provenance"]["plugins"] = [("loss softmax", f"{OBJECT}0123")]
+    assert code(spec) == ""
 
 
 def test_a_text_is_quoted_so_that_python_reads_it_back():
