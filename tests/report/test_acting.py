@@ -74,6 +74,17 @@ def test_the_printed_code_runs_whatever_the_setting(recipe, overrides):
     assert (int(counts.min()) >= 4) == (spec["sampler"] == "balanced")
 
 
+def test_the_printed_code_goes_on_with_the_network_in_a_second_stage():
+    plan = tiny_plan('recipes=["softmax->triplet"]', "training.epochs=4")
+    recipe = plan.recipes[0]
+    values = {**recipe.defaults, "share": 0.25}
+    spec = plan.run_spec(plan.experiment.tasks[0], recipe, values, seed=1, final=True)
+    text = code(to_json(spec))
+    assert (text.count("the run had 1"), text.count("the run had 3")) == (1, 1)
+    assert text.index('"softmax"') < text.index('batch_plan("uniform"') < text.index('batch_plan("balanced"')
+    assert [type(each).__name__ for each in executed(text)["losses"]] == ["TripletLoss"]
+
+
 def test_the_printed_code_loads_a_plugin_and_reads_vectors(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
