@@ -60,13 +60,14 @@ def test_the_printed_code_is_the_run_of_its_spec_and_trains():
     ("recipe", "overrides"),
     [
         ("triplet", ("training.optimizer=sgd", "training.weight_decay=0.001")),
-        ("softmax@balanced", ("training.augment=shift", "training.schedule=cosine")),
+        ("softmax@balanced", ('training.augment=["shift", "flip"]', "training.schedule=cosine")),
         ("contrastive", ('tasks=[{dataset="glyphs", protocol="open-set", input_size=16, fit="pad"}]',)),
     ],
 )
 def test_the_printed_code_runs_whatever_the_setting(recipe, overrides):
     spec = to_json(run_spec(recipe, *overrides))
     found = executed(code(spec))
+    assert ("under shift and flip" in code(spec)) == (recipe == "softmax@balanced")
     assert torch.isfinite(found["total"])
     kept = {"momentum": 0.9, "weight_decay": 0.001} if recipe == "triplet" else {}
     assert found["optimizer"].param_groups[0].items() >= kept.items()

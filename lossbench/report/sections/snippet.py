@@ -125,7 +125,8 @@ def _course(training: Mapping[str, Any], epochs: int) -> str:
     """What of so many epochs of a run one epoch leaves out."""
     parts = [f"the run had {epochs}"]
     parts += [f"on a {training['schedule']} schedule"] if training["schedule"] != "constant" else []
-    parts += ["with shifted images"] if training["augment"] == "shift" else []
+    augment = training["augment"] if isinstance(training["augment"], list) else [training["augment"]]
+    parts += [f"under {' and '.join(augment)}"] if augment != ["none"] else []
     parts += ["without decay of vectors"] if training["weight_decay"] else []
     return ", ".join(parts)
 
