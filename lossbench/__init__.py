@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from lossbench.store import load_results
 
 # Of the others: `plugins`. What trains has no import here, not even for its types: the report imports this file.
-_HOME = {"load_exported": "run.exported", "load_results": "store"}
+_HOME = {
+    "compare": "comparing",
+    "load_exported": "run.exported",
+    "load_results": "store",
+    "read_report": "report.reading",
+}
 __all__ = [
     "Choice",
     "Float",
     "Int",
     "Problem",
     "backbone",
+    "compare",
     "dataset",
     "load_exported",
     "load_results",
     "loss",
     "metric",
+    "read_report",
 ]
 __version__ = "0.1.0"
 

@@ -36,8 +36,10 @@ class Quiet:
         self.messages: list[str] = []
         self.reused = self.executed = self.total = 0
 
-    def start(self, total: int, workers: int) -> None:
-        self.total = total
+    def expect(self, planned: Any, studies: int) -> None:
+        self.total = sum(planned.values())
+
+    def start(self, workers: int) -> None: ...
 
     def finished(self, job: Any, record: Any, *, reused: bool) -> None:
         self.reused += reused

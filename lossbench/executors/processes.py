@@ -11,7 +11,8 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,6 +24,7 @@ from lossbench.run.clock import TimeLimitError
 
 LOG_BYTES = 1 << 20  # of a worker's log before it starts anew; one older log is kept
 LAST_WORDS = 2000  # bytes of a worker's output that explain its death
+_SPAWNING = threading.Lock()
 
 
 class WorkerDiedError(RuntimeError):
@@ -145,7 +147,8 @@ class _Worker:
         self.process: BaseProcess = context.Process(
             target=_serve, args=(theirs, self._prints, environment, preload), daemon=True
         )
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
         self._prints.close()
         self._tail = b""
@@ -201,6 +204,18 @@ class _Worker:
                     with contextlib.suppress(OSError):  # a full disk must not stop the reading
                         _append(log, data)
         printed.close()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the driver's main module from a process that is being spawned: it would run a user's script once more."""
+    with _SPAWNING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _append(log: Path, data: bytes) -> None:

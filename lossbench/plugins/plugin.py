@@ -163,6 +163,7 @@ class Plugin:
         inputs: what a backbone takes, `images`, `vectors` or both; empty: not said, so anything is tried.
         variants: whether a backbone's name goes on after a colon.
         deviations: conformance checks that the loss is known not to pass, and why.
+        identity: what stands for the digest of a file, of a plugin that was given as a Python object (`objects`).
     """
 
     kind: Kind
@@ -182,6 +183,7 @@ class Plugin:
     inputs: tuple[Input, ...] = ()
     variants: bool = False
     deviations: Mapping[str, str] = field(default_factory=dict)
+    identity: str = ""
 
     @property
     def summary(self) -> str:
@@ -191,12 +193,12 @@ class Plugin:
     @property
     def builtin(self) -> bool:
         """Whether lossbench itself ships it."""
-        return self.function.__module__.startswith("lossbench.")
+        return not self.identity and self.function.__module__.startswith("lossbench.")
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the source file that registered it."""
-        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+        """SHA-256 of the source file that registered it, or its identity where there is no file."""
+        return self.identity or hashlib.sha256(self.file.read_bytes()).hexdigest()
 
     def build(self, *args: Any, **params: Any) -> Any:
         """Call the plugin; a parameter named like a Python keyword (`lambda`) is passed as `lambda_`."""

@@ -11,9 +11,10 @@ Declaring is cheap: importing this module or a built-in table imports neither to
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,6 +159,36 @@ def registered_by(path: Path, kind: Kind) -> list[Plugin]:
     return [plugin for plugin in _plugins.values() if plugin.kind == kind and plugin.file == path.resolve()]
 
 
+@contextlib.contextmanager
+def lent(plugins: Iterable[Plugin]) -> Iterator[None]:
+    """Have these plugins too, for as long as the block lasts.
+
+    Raises:
+        PluginError: a name that is no name, or taken.
+    """
+    before: dict[tuple[Kind, str], Plugin | None] = {}
+    try:
+        for plugin in plugins:
+            key = plugin.kind, plugin.name
+            earlier = _plugins.get(key)
+            if earlier and earlier.file == plugin.file:  # a script's own, which goes by its identity meanwhile
+                del _plugins[key]
+            _add(plugin)
+            before[key] = earlier
+        yield
+    finally:
+        for key, known in before.items():
+            if known is None:
+                del _plugins[key]
+            else:
+                _plugins[key] = known
+
+
+def of_function(function: object) -> Plugin | None:
+    """The plugin that a decorated function is; None where it is none."""
+    return next((plugin for plugin in _plugins.values() if plugin.function is function), None)
+
+
 def load_files(paths: Iterable[str | Path]) -> None:
     """Import plugin files, each once.
 
@@ -207,7 +238,8 @@ def _add(plugin: Plugin) -> None:
         )
     if not plugin.builtin:
         discovery.load_builtin(plugin.kind)
-    if existing := _plugins.get((plugin.kind, plugin.name)):
+    existing = _plugins.get((plugin.kind, plugin.name))
+    if existing and existing.file.is_file():  # one of a notebook is replaced, as its cell is run again
         owner = "lossbench itself" if existing.builtin else existing.file
         raise PluginError(f"{plugin.kind} {plugin.name!r} is already registered by {owner}")
     _plugins[plugin.kind, plugin.name] = plugin

@@ -18,16 +18,6 @@ from lossbench.store import write_whole
 
 PAGE, RESULTS = "index.html", "results.json"
 MARK = '<meta name="generator" content="lossbench'  # by which a page of ours is known: no other is written over
-LABELS = {
-    "winner": "Winner",
-    "top group": "Leading group",
-    "baseline": "Not better than a baseline",
-    "broken": "No recipe trained as it should",
-    "single": "Only recipe with results",
-    "unranked": "Not ranked",
-    "undecided": "Undecided",
-    "indistinguishable": "Indistinguishable",
-}
 MEBIBYTE = 2**20
 
 
@@ -111,7 +101,7 @@ def _answers(found: Mapping[str, Any]) -> Iterator[str]:
     for task in found["tasks"]:
         answer = task["answer"]
         names = ", ".join(map(str, answer["recipes"]))
-        label = LABELS.get(answer["kind"], "No answer yet")
+        label = answer.get("label", answer["kind"])
         yield f"{task['task']}: {label}{': ' if names else ''}{names}"
 
 

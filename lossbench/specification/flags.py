@@ -40,7 +40,7 @@ def settings(
     """
     found = list(QUICK) if quick else []
     found += [f"name={name}"] if name is not None else []
-    found += [_task(data)] if data is not None else []
+    found += [task(data)] if data is not None else []
     found += [f"budget.studies={studies}"] if studies is not None else []
     found += [f"training.epochs={epochs}"] if epochs is not None else []
     found += [f"recipes={json.dumps([each.strip() for each in recipes.split(',')])}"] if recipes is not None else []
@@ -52,12 +52,13 @@ def shown(overrides: Sequence[str]) -> str:
     return "same as " + shlex.join(part for each in overrides for part in ("--set", each))
 
 
-def _task(data: str) -> str:
-    """The one task that `--data` names."""
+def task(data: str, **given: str | int) -> str:
+    """The one task that `--data` names; `given` are further settings of it, or others than the flag's."""
     dataset = _dataset(data)
     kind = dataset.partition(":")[0]
-    size = f", input_size = {PICTURE_SIZE}" if kind in ("folder", "csv") else ""
-    return f'tasks=[{{ dataset = {json.dumps(dataset)}, protocol = "{PROTOCOL}"{size} }}]'
+    size = {"input_size": PICTURE_SIZE} if kind in ("folder", "csv") else {}
+    settings = {"dataset": dataset, "protocol": PROTOCOL, **size, **given}
+    return f"tasks=[{{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in settings.items())} }}]"
 
 
 def _dataset(data: str) -> str:

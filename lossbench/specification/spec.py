@@ -38,6 +38,7 @@ SCHEMA = 1  # of result and plan files
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Place = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]  # a name, or a path
 Value = float | int | str
 UNSEEDED = ("pixels", "features")  # baselines into which neither seed nor deal enters: the samples as they are
 OF_VECTORS = ("features", "pca", "lda")  # baselines of tasks whose samples are vectors
@@ -66,7 +67,7 @@ class Task(Table):
             `fixed`: all studies have the one split.
     """
 
-    dataset: Name
+    dataset: Place
     protocol: Name
     train_classes: Annotated[Whole, Field(ge=2)] | None = None
     val_classes: Annotated[Whole, Field(ge=2)] | None = None

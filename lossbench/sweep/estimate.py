@@ -25,7 +25,6 @@ TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5}  # how many times as long an im
 MAX_PAIRS = 5_000_000  # of the statistics, which take a sample of more
 
 Kind = tuple[Task, str]  # "trials", which see validation only, "finals", or "longer" ones
-KIND_OF = {"pilot": "pilot", "trial": "trials", "candidate": "trials", "longer": "longer"}  # by role; all else is final
 
 
 class _Looking(Sweep):
@@ -36,9 +35,9 @@ class _Looking(Sweep):
         self.found: list[tuple[Job, float | None]] = []
         self.need_all()
 
-    total = 0
+    def start(self, workers: int) -> None: ...
 
-    def start(self, total: int, workers: int) -> None: ...
+    def expect(self, planned: Mapping[str, int], studies: int) -> None: ...
 
     def message(self, text: str) -> None: ...
 
@@ -105,7 +104,7 @@ def guess(plan: Plan, kind: Kind) -> float:
 
 
 def _kind(job: Job) -> Kind:
-    return job.spec.task, KIND_OF.get(job.role, "finals")
+    return job.spec.task, job.kind
 
 
 def _mean_seconds(found: Sequence[tuple[Job, float | None]]) -> Mapping[Kind, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any, Protocol
 
@@ -23,10 +23,13 @@ TRIAL, OTHER = 0, 1  # in a study, trials first: everything else waits for nobod
 class Progress(Protocol):
     """Who watches a sweep."""
 
-    total: int  # planned runs, which grow as studies are added
+    def expect(self, planned: Mapping[str, int], studies: int) -> None:
+        """Called before the first run and whenever studies are added, with how many runs of each kind (`jobs.KINDS`)
+        and how many studies of a task are planned by now.
+        """
 
-    def start(self, total: int, workers: int) -> None:
-        """Called once, before the first run, with the number of planned runs."""
+    def start(self, workers: int) -> None:
+        """Called once, before the first run."""
 
     def finished(self, job: Job, record: Record, *, reused: bool) -> None:
         """Called for each planned run that is there."""

@@ -14,6 +14,9 @@ from lossbench.specification.spec import RunSpec, Value
 ROLES = ("pilot", "trial", "candidate", "final", "default", "longer", "baseline")
 FINAL_ROLES = ("final", "default", "longer")  # runs of recipes that score test
 
+KINDS = ("pilot", "trials", "finals", "longer")  # of runs that take alike long: the fields of `plan.Counts`, and pilots
+KIND_OF = {"pilot": "pilot", "trial": "trials", "candidate": "trials", "longer": "longer"}  # by role; all else is final
+
 Record = dict[str, Any]
 
 
@@ -32,6 +35,11 @@ class Job:
     trial: int | None
     number: int
     params: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Of runs that take about as long: one of KINDS."""
+        return KIND_OF.get(self.role, "finals")
 
     def row(self) -> dict[str, Any]:
         """The row of the plan file."""

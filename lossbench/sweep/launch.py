@@ -94,7 +94,8 @@ def try_losses(plan: Plan) -> None:
     Raises:
         SpecError: losses that are no scalar, not finite or detached.
     """
-    foreign = sorted({loss.name for recipe in plan.recipes for loss in recipe.losses if not loss.builtin})
+    losses = {loss.name: loss for recipe in plan.recipes for loss in recipe.losses if not loss.builtin}
+    foreign = sorted(name for name, loss in losses.items() if not loss.identity)
     if not foreign:
         return
     executor = ProcessExecutor(1, limit_s=CHECK_LIMIT_S)

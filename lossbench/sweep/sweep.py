@@ -58,7 +58,8 @@ class Sweep:
     def run(self) -> None:
         """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
         earlier = planned_before(self.plan, self.store)
-        self.progress.start(self.planned, getattr(self.feed.executor, "workers", 1))
+        self._expect()
+        self.progress.start(getattr(self.feed.executor, "workers", 1))
         self.need_all()
         self._report_stale(earlier)
         self._register_claims(earlier)
@@ -98,12 +99,18 @@ class Sweep:
     @property
     def planned(self) -> int:
         """Rows of the results table, as far as studies are planned by now."""
-        pilots = sum(job.role == "pilot" for job in self.jobs)
-        return pilots + sum(
-            sum(self.plan.run_counts(task, number, race.recipes_of(number)))
-            for task, race in self.races.items()
-            for number in range(1, race.until + 1)
-        )
+        return self._kinds().total()
+
+    def _kinds(self) -> Counter[str]:
+        """How many runs of each kind are planned by now."""
+        planned = Counter(pilot=sum(job.kind == "pilot" for job in self.jobs))
+        for task, race in self.races.items():
+            for number in range(1, race.until + 1):
+                planned.update(self.plan.run_counts(task, number, race.recipes_of(number))._asdict())
+        return planned
+
+    def _expect(self) -> None:
+        self.progress.expect(self._kinds(), max(race.until for race in self.races.values()))
 
     def _between(self) -> None:
         """While runs go on: a sign of life, and the plan as often as costs little."""
@@ -124,7 +131,7 @@ class Sweep:
         first, last = race.begun + 1, race.until
         if first > last:
             return
-        self.progress.total = self.planned
+        self._expect()
         open_studies = set(range(first, last + 1))
         race.begun = last
 

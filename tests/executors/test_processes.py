@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -87,3 +88,16 @@ def test_a_scheduler_signal_to_all_processes_leaves_the_workers_to_the_driver(po
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(pid, number)
     assert executor.submit(os.getpid).result() == pid
+
+
+def test_a_script_without_a_guard_is_not_run_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\nfrom lossbench.executors.processes import ProcessExecutor\nprint('once')\n"
+        "executor = ProcessExecutor(2)\n"
+        "futures = [executor.submit(os.getpid) for _ in range(4)]\n"
+        "assert os.getpid() not in [future.result() for future in futures]\n"
+        "assert sys.modules['__main__'].__file__ == __file__\nexecutor.shutdown()\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)

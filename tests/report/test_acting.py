@@ -17,6 +17,7 @@ from report.stored import TASK, fill
 from experiments import run_spec, sweep, tiny_plan
 from lossbench import report
 from lossbench.cli import main
+from lossbench.plugins.plugin import OBJECT
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.acting import steps
@@ -59,18 +60,30 @@ def test_the_printed_code_is_the_run_of_its_spec_and_trains():
     ("recipe", "overrides"),
     [
         ("triplet", ("training.optimizer=sgd", "training.weight_decay=0.001")),
-        ("softmax@balanced", ("training.augment=shift", "training.schedule=cosine")),
+        ("softmax@balanced", ('training.augment=["shift", "flip"]', "training.schedule=cosine")),
         ("contrastive", ('tasks=[{dataset="glyphs", protocol="open-set", input_size=16, fit="pad"}]',)),
     ],
 )
 def test_the_printed_code_runs_whatever_the_setting(recipe, overrides):
     spec = to_json(run_spec(recipe, *overrides))
     found = executed(code(spec))
+    assert ("under shift and flip" in code(spec)) == (recipe == "softmax@balanced")
     assert torch.isfinite(found["total"])
     kept = {"momentum": 0.9, "weight_decay": 0.001} if recipe == "triplet" else {}
     assert found["optimizer"].param_groups[0].items() >= kept.items()
     counts = torch.unique(found["labels"][found["batch"]], return_counts=True)[1]
     assert (int(counts.min()) >= 4) == (spec["sampler"] == "balanced")
+
+
+def test_the_printed_code_goes_on_with_the_network_in_a_second_stage():
+    plan = tiny_plan('recipes=["softmax->triplet"]', "training.epochs=4")
+    recipe = plan.recipes[0]
+    values = {**recipe.defaults, "share": 0.25}
+    spec = plan.run_spec(plan.experiment.tasks[0], recipe, values, seed=1, final=True)
+    text = code(to_json(spec))
+    assert (text.count("the run had 1"), text.count("the run had 3")) == (1, 1)
+    assert text.index('"softmax"') < text.index('batch_plan("uniform"') < text.index('batch_plan("balanced"')
+    assert [type(each).__name__ for each in executed(text)["losses"]] == ["TripletLoss"]
 
 
 def test_the_printed_code_loads_a_plugin_and_reads_vectors(tmp_path, monkeypatch):
@@ -85,6 +98,12 @@ def test_the_printed_code_loads_a_plugin_and_reads_vectors(tmp_path, monkeypatch
     text = code(to_json(spec), vectors=True)
     assert 'load_files(["own/circle.py"])' in text
     assert executed(text)["samples"].shape[1:] == (6,)
+
+
+def test_a_loss_that_was_a_python_object_has_no_code_that_anybody_else_could_run(tmp_path):
+    spec = to_json(run_spec("softmax"))
+    spec["provenance"]["plugins"] = [("loss softmax", f"{OBJECT}0123")]
+    assert code(spec) == ""
 
 
 def test_a_text_is_quoted_so_that_python_reads_it_back():

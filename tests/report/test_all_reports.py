@@ -21,7 +21,7 @@ HOSTILE = '"><script>alert(1)</script>'
 
 def results(question: str = "Which?", recipes: tuple[str, ...] = ("a",), missing: int = 0, **more: object) -> str:
     """The part of `results.json` that the page reads."""
-    answer = {"kind": "winner", "recipes": list(recipes), "sentence": "It is."}
+    answer = {"kind": "winner", "label": "Winner", "recipes": list(recipes), "sentence": "It is."}
     runs = {"planned": 9, "finished": 9 - missing, "missing": missing, "failed": 0}
     tasks = [{"task": "digits/closed-set", "answer": answer}]
     return json.dumps({"question": question, "recipes": ["a", "b"], "tasks": tasks, "runs": runs, **more})

@@ -382,7 +382,7 @@ def test_a_terminal_shows_a_board_and_is_given_back_on_ctrl_c(tmp_path):
     )  # fmt: skip
     os.close(theirs)
     shown = b""
-    while b"best validation MAP@R so far" not in shown or b"/23" not in shown:
+    while b"highest mean MAP@R so far" not in shown or b"/23" not in shown:
         shown += os.read(ours, 4096)
     os.write(ours, b"\x03")
     while True:

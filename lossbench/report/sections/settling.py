@@ -118,8 +118,8 @@ def _table(material: Material, task: str, pairs: list[PairVerdict]) -> Table:
         [
             Column("pair", numeric=False),
             Column("difference", "MAP@R"),
-            Column("to tell apart", f"{units}, if the difference is as seen"),
-            Column(f"to show equal within {region}", f"{units}, if there is none"),
+            Column("told apart", f"{units}, if as seen"),
+            Column("shown equal", f"{units}, within {region}"),
         ],
         [
             Row(

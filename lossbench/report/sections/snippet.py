@@ -22,6 +22,8 @@ samples = {samples}
 labels = torch.unique(torch.tensor(data.labels[rows]), return_inverse=True)[1]
 problem = Problem(num_classes=int(labels.max()) + 1, embedding_dim={dim}, input_shape=tuple(samples.shape[1:]))
 network = find("backbone", {backbone}).build(problem)
+{stages}"""
+STAGE = """\
 losses = {{
 {losses}
 }}
@@ -37,7 +39,7 @@ VECTORS = "torch.tensor(data.features[rows]).float()"
 
 
 def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
-    """One epoch of a recipe's training at a run's parameters, without the run's seed and deal.
+    """One epoch of each stage of a recipe at a run's parameters, without the run's seed and deal.
 
     Args:
         spec: of the run, as its record has it.
@@ -48,7 +50,7 @@ def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
     """
     if any(digest.startswith(OBJECT) for _, digest in spec["provenance"]["plugins"]):
         return ""
-    training, files = spec["training"], foreign_files(spec)
+    files = foreign_files(spec)
     return TEMPLATE.format(
         loading=", load_files" if files else "",
         files=f"\nload_files([{', '.join(map(quoted, files))}])" if files else "",
@@ -58,12 +60,7 @@ def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
         samples=VECTORS if vectors else IMAGES,
         dim=spec["embedding_dim"],
         backbone=quoted(spec["backbone"]),
-        losses="\n".join(_loss(term) for term in spec["terms"]),
-        optimizer=_optimizer(training, spec["lr"]),
-        sampler=quoted(spec["sampler"]),
-        batch=training["batch_size"],
-        each=training["samples_per_class"],
-        course=_course(training),
+        stages="".join(_stage(spec, stage) for stage in _stages(spec)),
     )
 
 
@@ -92,6 +89,25 @@ def foreign_files(spec: Mapping[str, Any]) -> Sequence[str]:
     return [shown_path(path) for path in spec["plugin_files"]] if spec["provenance"]["plugins"] else []
 
 
+def _stages(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What trains, in turn: losses, batches and epochs."""
+    later = [spec["then"]] if spec.get("then") else []
+    first = spec["training"]["epochs"] - sum(stage["epochs"] for stage in later)
+    return [{"terms": spec["terms"], "sampler": spec["sampler"], "epochs": first}, *later]
+
+
+def _stage(spec: Mapping[str, Any], stage: Mapping[str, Any]) -> str:
+    training = spec["training"]
+    return STAGE.format(
+        losses="\n".join(_loss(term) for term in stage["terms"]),
+        optimizer=_optimizer(training, spec["lr"]),
+        sampler=quoted(stage["sampler"]),
+        batch=training["batch_size"],
+        each=training["samples_per_class"],
+        course=_course(training, stage["epochs"]),
+    )
+
+
 def _loss(term: Mapping[str, Any]) -> str:
     params = "".join(f", {python_name(name)}={_value(value)}" for name, value in term["params"])
     return f'    find("loss", {quoted(term["loss"])}).build(problem{params}): {_value(float(term["weight"]))},'
@@ -105,11 +121,12 @@ def _optimizer(training: Mapping[str, Any], lr: float) -> str:
     return f"torch.optim.{name}({values}, lr={lr:.6g}{settings})"
 
 
-def _course(training: Mapping[str, Any]) -> str:
-    """What of a run's training one epoch leaves out."""
-    parts = [f"the run had {training['epochs']}"]
+def _course(training: Mapping[str, Any], epochs: int) -> str:
+    """What of so many epochs of a run one epoch leaves out."""
+    parts = [f"the run had {epochs}"]
     parts += [f"on a {training['schedule']} schedule"] if training["schedule"] != "constant" else []
-    parts += ["with shifted images"] if training["augment"] == "shift" else []
+    augment = training["augment"] if isinstance(training["augment"], list) else [training["augment"]]
+    parts += [f"under {' and '.join(augment)}"] if augment != ["none"] else []
     parts += ["without decay of vectors"] if training["weight_decay"] else []
     return ", ".join(parts)
 

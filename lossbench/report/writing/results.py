@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,11 @@ from lossbench.report.evidence.leaders import own_interval
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import tuning_tax
-from lossbench.report.sections.claim_answers import Answer, sentence
+from lossbench.report.sections.claim_answers import Answer as ClaimAnswer
+from lossbench.report.sections.claim_answers import sentence
+from lossbench.report.sections.findings import scope
 from lossbench.report.sections.importance import importances
+from lossbench.report.sections.verdict import Answer
 from lossbench.specification.claims import STEP_RELATIVE, STEP_S
 from lossbench.statistics.aggregates import Aggregate
 from lossbench.statistics.effects import mean_interval
@@ -39,13 +42,31 @@ GROUPS = ("test.", "val.", "train.", "cost.")
 def results(evidence: Evidence, document: Document) -> dict[str, Any]:
     """Everything a program may want of a report, as plain values; empty figures are null."""
     material = evidence.material
+    standing = summary(evidence, {item.task: item.answer for item in document.tasks})
+    return standing | {
+        "tasks": [
+            short | _details(evidence, item) for short, item in zip(standing["tasks"], document.tasks, strict=True)
+        ],
+        "claims": [_claim(answer) for answer in document.claims],
+        "overall": _overall(Overall(material)),
+        "protocol": {
+            "facts": [list(fact) for fact in document.protocol.facts],
+            "resolved": material.experiment,
+            "provenance": material.plan["provenance"],
+        },
+    }
+
+
+def summary(evidence: Evidence, answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """The part of it that needs no page: what was compared, and of each task answer, aggregates and comparisons."""
+    material = evidence.material
     progress = material.progress
     return {
         "schema_version": SCHEMA_VERSION,
         "lossbench": __version__,
-        "experiment": document.name,
-        "question": document.question,
-        "scope": document.scope,
+        "experiment": material.name,
+        "question": str(material.experiment.get("question", "")),
+        "scope": scope(material),
         "confirmatory": PRIMARY,
         "equivalence": EQUIVALENCE,
         "runs": {
@@ -57,34 +78,33 @@ def results(evidence: Evidence, document: Document) -> dict[str, Any]:
         "recipes": list(material.recipes),
         "baselines": list(material.baselines),
         "reference": material.reference,
-        "tasks": [_task(evidence, item) for item in document.tasks],
-        "claims": [_claim(answer) for answer in document.claims],
-        "overall": _overall(Overall(material)),
-        "protocol": {
-            "facts": [list(fact) for fact in document.protocol.facts],
-            "resolved": material.experiment,
-            "provenance": material.plan["provenance"],
-        },
+        "tasks": [_standing(evidence, task, answer) for task, answer in answers.items()],
     }
 
 
-def _task(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
+def _standing(evidence: Evidence, task: str, answer: Answer) -> dict[str, Any]:
     return {
-        "task": item.task,
+        "task": task,
         "answer": {
-            "kind": item.answer.kind,
-            "recipes": list(item.answer.names),
-            "sentence": item.answer.sentence,
-            "details": list(item.answer.details),
-            "margin": item.answer.margin,
-            "caveats": list(item.answer.caveats),
+            "kind": answer.kind,
+            "label": answer.label,
+            "recipes": list(answer.names),
+            "sentence": answer.sentence,
+            "details": list(answer.details),
+            "margin": answer.margin,
+            "caveats": list(answer.caveats),
         },
+        "aggregates": list(_aggregates(evidence.material, task)),
+        "comparisons": list(_comparisons(evidence, task)),
+    }
+
+
+def _details(evidence: Evidence, item: TaskReport) -> dict[str, Any]:
+    return {
         "findings": [
             {"question": found.question, "text": found.text, "confirmatory": found.confirmatory}
             for found in item.findings
         ],
-        "aggregates": list(_aggregates(evidence.material, item.task)),
-        "comparisons": list(_comparisons(evidence, item.task)),
         "tuned": _tuned(evidence.material, item.task),
         "tuning": _tuning(evidence.material, item.task),
         "probe": _probe(evidence.material, item.task),
@@ -139,6 +159,7 @@ def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
         "winner": comparison.winner,
         "top_group": list(comparison.top_group),
         "tie_groups": [list(group) for group in comparison.tie_groups],
+        "letters": comparison.letters,
         "pairs": [_pair(pair) for pair in comparison.pairs],
     }
 
@@ -165,7 +186,7 @@ def _pair(pair: PairVerdict) -> dict[str, Any]:
     }
 
 
-def _claim(answer: Answer) -> dict[str, Any]:
+def _claim(answer: ClaimAnswer) -> dict[str, Any]:
     return {
         "text": answer.text,
         "source": answer.source,
