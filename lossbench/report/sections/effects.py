@@ -6,13 +6,11 @@ import math
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.sections.findings import holds, verdict_cell
-from lossbench.report.sections.verdict import range_text
+from lossbench.report.sections.verdict import OPEN, range_text
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import Comparison, PairVerdict
-
-OPEN = ("indistinguishable", "undecided")  # verdicts that more studies may still change
 
 
 def table(evidence: Evidence, task: str) -> Table:

@@ -45,6 +45,7 @@ def results(evidence: Evidence, document: Document) -> dict[str, Any]:
         "lossbench": __version__,
         "experiment": document.name,
         "question": document.question,
+        "headline": document.headline,
         "scope": document.scope,
         "confirmatory": PRIMARY,
         "equivalence": EQUIVALENCE,
