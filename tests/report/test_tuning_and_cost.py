@@ -115,7 +115,7 @@ def test_memory_that_tells_nothing_apart_is_left_out_with_a_line(tmp_path: Path)
     drawn = figure(Evidence(material), TASK, "c")
     assert drawn is not None
     assert "peak memory" not in drawn.svg
-    assert list(too_small.left_out(Overall(material))) == [f"peak memory on {TASK}, within 0.0 MiB of each other"]
+    assert list(too_small.left_out(Overall(material))) == [f"peak memory on {TASK}, alike within 0.0 MiB"]
     material.table.loc[material.table["recipe"] == "triplet", "cost.peak_memory_bytes"] = 6e8
     drawn = figure(Evidence(afresh(material)), TASK, "c")
     assert drawn is not None

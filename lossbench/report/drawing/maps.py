@@ -148,7 +148,7 @@ def description(maps: list[EmbeddingMap]) -> str:
         if any(item.epoch_centers.size for item in maps):
             text += " Where the page shows a single epoch, numbers mark the loss's own centers."
     else:
-        text += "Two principal components of that run's own test embeddings: axes and scales differ between maps."
+        text += "Two principal components of that run's own: axes and scales differ between maps."
     if first.total_classes > len(first.classes):
         text += f" {len(first.classes)} of {first.total_classes} classes are shown, the same in every map (fixed draw)."
     return text

@@ -222,8 +222,7 @@ def _cost(evidence: Evidence, task: str, name: str) -> Picture | None:
     if not points:
         return _run_costs(evidence, task, name)
     label = "training step, in bare steps"
-    note = "Crosses: 95 % intervals, of MAP@R over studies, of the step over rounds of the cost probe. Which of two is "
-    note += "higher, or cheaper, is for the tests to say: by the groups of the ranking, and of the table of steps."
+    note = "Crosses: 95 % intervals. Which of two is higher, or cheaper, is for the tests to say: by the tie groups."
     return replace(cost_figures.quality_by_cost(name, task, {label: points}, looks(material.recipes)), caption=note)
 
 
@@ -274,8 +273,8 @@ def _compactness(evidence: Evidence, task: str, name: str) -> Picture | None:
         return None
     order = sorted(found, key=lambda recipe: min(spread.ratio for spread in found[recipe].values()))
     drawn = compactness_figure.compactness(name, task, {key: found[key] for key in order}, looks(material.recipes))
-    note = "Means over studies, most compact on top. The axis is logarithmic: a longer bar is a lower intra/inter, "
-    return replace(drawn, caption=f"{note}in either space. Raw distances alone depend on the scale of the embeddings.")
+    note = "Means over studies. The axis is logarithmic: a longer bar is a lower intra/inter, in either space."
+    return replace(drawn, caption=note)
 
 
 def _spread(material: Material, task: str, recipe: str, space: str) -> compactness_figure.Spread:

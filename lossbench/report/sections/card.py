@@ -64,12 +64,12 @@ def _effect(evidence: Evidence, task: str, found: Top) -> str:
 
 
 def _nearest(material: Material, task: str, leader: str, reference: str) -> str:
-    """`The nearest neighbor is right for 35.4 % of test samples with softmax+center, 33.8 % with softmax.`"""
+    """`The nearest neighbor is right for 35.4 % of test samples (softmax: 33.8 %).`"""
     own, other = (material.mean(task, name, NEAREST) for name in (leader, reference))
     if math.isnan(own):
         return ""
-    text = f"The nearest neighbor is right for {formats.share(own)} of test samples with {leader}"
-    return text + (f", {formats.share(other)} with {reference}." if other == other and leader != reference else ".")
+    text = f"The nearest neighbor is right for {formats.share(own)} of test samples"
+    return text + (f" ({reference}: {formats.share(other)})." if other == other and leader != reference else ".")
 
 
 def _sure(material: Material, found: Top, answer: Answer) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lossbench.report.evidence import landscape, pooled
 from lossbench.report.evidence.material import Material
-from lossbench.report.evidence.overall import LEAST_TASKS, Overall
+from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import costs
 from lossbench.report.writing import formats
 
@@ -15,12 +15,12 @@ def left_out(overall: Overall) -> Iterator[str]:
     """One phrase for each thing that a larger experiment would show."""
     material = overall.material
     if overall.worthwhile and not overall.telling:
-        yield f"average ranks over {len(material.tasks)} data sets ({LEAST_TASKS} are shown, 10 are tested)"
+        yield f"average ranks over {len(material.tasks)} data sets"
     for task in material.tasks:
         yield from _surface(material, task)
         spread = costs.memory_spread(material, task)
         if spread == spread and not costs.memory_differs(material, task):
-            yield f"peak memory on {task}, within {formats.significant(spread, 2)} MiB of each other"
+            yield f"peak memory on {task}, alike within {formats.significant(spread, 2)} MiB"
 
 
 def _surface(material: Material, task: str) -> Iterator[str]:

@@ -277,7 +277,7 @@
       });
       pen.globalAlpha = 1;
       const space = spaces[state.space];
-      const epoch = state.epoch === null ? "epoch " + map.chosen + " (chosen)" : "epoch " + (data.epochs[Math.min(state.epoch, Math.max(space.epochs.length - 1, 0))] ?? 0) + ", " + points.length + " samples";
+      const epoch = state.epoch === null ? "epoch " + map.chosen : "epoch " + (data.epochs[Math.min(state.epoch, Math.max(space.epochs.length - 1, 0))] ?? 0) + ", " + points.length + " samples";
       small.textContent = space.note + ", " + epoch;
       canvas.setAttribute("aria-label", "Embedding map of " + map.recipe + ": " + small.textContent);
     };
