@@ -80,7 +80,7 @@ def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
         return None
     baselines = {each: material.mean(task, each, PRIMARY) for each in material.baselines}
     note = "Dots: studies. Diamond and bar: mean and 95 % interval. Right: mean"
-    note += " and tie group; recipes that share a letter were not shown to differ." if letters else "."
+    note += " and tie group." if letters else "."
     return replace(figures.headline(name, task, strips, looks(material.recipes), baselines), caption=note)
 
 

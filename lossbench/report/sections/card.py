@@ -59,7 +59,8 @@ def _effect(evidence: Evidence, task: str, found: Top) -> str:
     text = f"{leader} has a MAP@R of {formats.score(means[leader])}" + (f": {listed(gains)}" if gains else "")
     if len(found.group) > 1:
         lowest = material.mean(task, found.group[-1], PRIMARY)
-        text += f"; the other {len(found.group) - 1} reach down to {formats.score(lowest)}"
+        others = f"the other {len(found.group) - 1} reach" if len(found.group) > 2 else "the other reaches"
+        text += f"; {others} down to {formats.score(lowest)}"
     return f"{text}. {_nearest(material, task, leader, reference)}".strip()
 
 

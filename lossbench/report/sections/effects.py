@@ -33,13 +33,7 @@ def table(evidence: Evidence, task: str) -> Table:
         Column("note", numeric=False),
     ]
     pairs = _best_first(comparison) if comparison else []
-    notes = (
-        f"Found: the difference that as many {units} find with 80 % power at the strictest level. Needed, as a range "
-        "of looks: for a difference of the observed size, which is optimistic where it was picked for its size; and to "
-        "show that two equal recipes are equivalent. The joint sign flip, from six on, is over all pairs and decides "
-        "nothing.",
-        holds(evidence.material, task),
-    )
+    notes = (holds(evidence.material, task),)
     return make_table(
         "effects",
         f"All pairs of recipes on test MAP@R, {task}",

@@ -17,14 +17,14 @@ def setting(material: Material) -> tuple[str, ...]:
 
 
 def data(material: Material, task: str) -> str:
-    """`Test: 260 classes, 3,344 samples. Training: 60, 813. Validation: 60, 750.`; what is not known is left out."""
+    """`Training: 60 classes, 813 samples; Test: 260 classes, 3,344 samples`; what is not known is left out."""
     parts = splits(material, task)
     sizes = [
         f"{word.capitalize()}: {formats.count(part['classes'])} classes, {formats.count(part['samples'])} samples"
         for name, word in PARTS.items()
         if (part := parts.get(name)) and part["samples"]
     ]
-    return "; ".join(sizes).replace(" samples", " samples", 1)
+    return "; ".join(sizes)
 
 
 def splits(material: Material, task: str) -> Mapping[str, Mapping[str, int]]:

@@ -29,6 +29,11 @@ class Term:
     heads: tuple[str, ...] = ()
 
     @property
+    def plain(self) -> str:
+        """The definition without the marks of Markdown."""
+        return self.text.replace("`", "")
+
+    @property
     def id(self) -> str:
         """Its place on the page."""
         plain = self.name.lower().replace("′", "-prime").replace("π", "pi").replace("ρ", "rho")

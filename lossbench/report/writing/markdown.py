@@ -198,5 +198,5 @@ def _protocol(document: Document) -> Iterator[str]:
         yield f"Left out, with nothing to say at this size: {escape('; '.join(document.too_small))}.\n"
     yield "## Words\n"
     for terms in glossary.GROUPS.values():
-        yield from (f"- **{escape(term.name)}**: {escape(term.text)}." for term in terms)
+        yield from (f"- **{escape(term.name)}**: {escape(term.plain)}." for term in terms)
         yield ""
