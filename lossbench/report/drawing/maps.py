@@ -185,7 +185,7 @@ def interactive(material: Material, task: str) -> dict[str, Any] | None:
         "names": (names := _names(material, raw[0])),
         "short": formats.class_names(names, LONGEST_NAME),
         "colors": list(CLASS_COLORS),
-        "epochs": list(max((item.looks for item in raw), key=len)),
+        "epochs": max(([*item.looks] for item in raw), key=len),
         "maps": [_packed(one, other) for one, other in zip(raw, sphere, strict=True)],
     }
 

@@ -233,7 +233,7 @@ def _fronts(evidence: Evidence, task: str, name: str) -> Picture | None:
 
 def _run_costs(evidence: Evidence, task: str, name: str) -> Picture | None:
     """Quality against what a run took: seconds, and memory where it tells recipes apart."""
-    material, shown = evidence.material, {}
+    material, shown = evidence.material, dict[str, list[cost_figures.Priced]]()
     seconds = "CPU" if material.has(task, "cost.train_cpu_s") else "wall"
     kinds = {f"{seconds} seconds of training a run": (f"cost.train_{seconds.lower()}_s", 1.0)}
     if costs.memory_differs(material, task):
@@ -261,7 +261,7 @@ def _priced(material: Material, task: str, recipe: str, cost: list[float]) -> co
 
 def _compactness(evidence: Evidence, task: str, name: str) -> Picture | None:
     """Distances to the own class's mean and to the nearest other one, in both spaces."""
-    material, found = evidence.material, {}
+    material, found = evidence.material, dict[str, dict[str, compactness_figure.Spread]]()
     for recipe in (*material.featured(task), *material.baselines):
         spreads = {
             shown: _spread(material, task, recipe, space)

@@ -45,5 +45,5 @@ def variance(name: str, task: str, reference: str, found: Sequence[Parts]) -> Pi
         + ", ".join(f"{label} {formats.share(values[row] / part.variance)}" for label, values in drawn.items())
         for row, part in enumerate(found)
     )
-    drawn = done(figure, name, f"{task}: where the variance of effects comes from", f"Shares of variance. {shown}.")
-    return replace(drawn, caption=f"Of the effects against {reference}.")
+    picture = done(figure, name, f"{task}: where the variance of effects comes from", f"Shares of variance. {shown}.")
+    return replace(picture, caption=f"Of the effects against {reference}.")

@@ -115,7 +115,8 @@ def _versus_reference(evidence: Evidence, led: Sequence[str], pick: str) -> str:
     reference = evidence.material.reference
     if pick == reference:
         return ""
-    better, same = [], []
+    better: list[str] = []
+    same: list[str] = []
     for task in led:
         comparison = evidence.primary[task]
         known = {standing.recipe for standing in comparison.ranking} if comparison else set()
