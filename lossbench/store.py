@@ -19,6 +19,7 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,11 @@ class Store:
             record = self.read(path.parent.name)
             if record is not None:
                 yield record
+
+    def last_written(self, run_ids: Iterable[str]) -> str:
+        """The day, in UTC, on which the latest of these runs was written; empty without any."""
+        seconds = [path.stat().st_mtime for run in run_ids if (path := self.folder(str(run)) / "result.json").exists()]
+        return datetime.fromtimestamp(max(seconds), UTC).date().isoformat() if seconds else ""
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep the resolved plan of an experiment."""

@@ -6,9 +6,11 @@ Nothing here imports torch, and nothing compares recipes in words but `verdict` 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from lossbench.report import all_reports
 from lossbench.report.document import Document, TaskReport, compose
@@ -63,7 +65,8 @@ def write(name: str, runs: Path, reports: Path, *, reload_s: int | None = None) 
     evidence = Evidence(material)
     document = compose(material, evidence)
     folder = Path(reports) / name
-    for path, content in _files(material, evidence, document, reload_s).items():
+    options = {"reload_s": reload_s, "docs": _documents(folder)}
+    for path, content in _files(material, evidence, document, options).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / path, content if isinstance(content, bytes) else content.encode())
     all_reports.write(Path(reports))
@@ -71,7 +74,9 @@ def write(name: str, runs: Path, reports: Path, *, reload_s: int | None = None) 
     yield str(folder / "index.html")
 
 
-def _files(material: Material, evidence: Evidence, document: Document, reload_s: int | None) -> dict[str, str | bytes]:
+def _files(
+    material: Material, evidence: Evidence, document: Document, options: Mapping[str, Any]
+) -> dict[str, str | bytes]:
     """Every file of a report by its path; the page comes last, when what it stands beside is there."""
     groups: list[tuple[str, Document | TaskReport]] = [
         ("all", document),
@@ -88,8 +93,15 @@ def _files(material: Material, evidence: Evidence, document: Document, reload_s:
     files["results.csv"] = _csv(material)
     files["results.json"] = json.dumps(results(evidence, document), indent=1, allow_nan=False) + "\n"
     files["report.md"] = markdown.render(document)
-    files["index.html"] = page.render(document, reload_s=reload_s)
+    files["index.html"] = page.render(document, **options)
     return files
+
+
+def _documents(folder: Path) -> str:
+    """The documents as seen from a report inside a checkout, which has them; empty elsewhere."""
+    root = Path(__file__).resolve().parents[2]
+    inside = root in folder.resolve().parents and (root / "docs" / "protocol.md").exists()
+    return os.path.relpath(root / "docs", folder.resolve()) if inside else ""
 
 
 def _csv(material: Material) -> str:
@@ -100,7 +112,10 @@ def _csv(material: Material) -> str:
 
 
 def _terminal(document: Document) -> Iterator[str]:
-    """The answer of each task with its ranking, in plain text."""
+    """The answer over all tasks, and that of each task with its ranking, in plain text."""
+    if document.headline:
+        yield ""
+        yield document.headline
     for item in document.tasks:
         yield ""
         names = f": {', '.join(item.answer.shown)}" if item.answer.shown else ""

@@ -23,6 +23,7 @@ from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections import (
     acting,
+    card,
     claim_answers,
     convergence,
     costs,
@@ -32,6 +33,7 @@ from lossbench.report.sections import (
     errors,
     folds,
     gallery,
+    headline,
     importance,
     malpractice,
     parameter_sweeps,
@@ -40,7 +42,9 @@ from lossbench.report.sections import (
     quality,
     ranking,
     runs,
+    setting,
     studies,
+    too_small,
     tuned,
     tuning_tax,
     variance,
@@ -80,6 +84,7 @@ class TaskReport:
     task: str
     key: str
     answer: Answer
+    card: card.Card
     findings: tuple[Finding, ...]
     tables: Mapping[str, Table]
     pictures: Mapping[str, Picture]
@@ -94,16 +99,21 @@ class TaskReport:
 class Document:
     """A whole report.
 
+    `headline` is the answer over all tasks in a line, `setting` where and on what it was found. `tables`, `pictures`
+    and `findings` are those of all tasks together.
     `state` says in one sentence what is missing; empty for a complete one. `left_out` are the figures that could not
-    be drawn. `tables`, `pictures` and `findings` are those of all tasks together.
+    be drawn, `too_small` what so few data have nothing to say about.
     """
 
     name: str
     question: str
+    headline: str
+    setting: tuple[str, ...]
     version: str
     scope: str
     state: str
     left_out: tuple[LeftOut, ...]
+    too_small: tuple[str, ...]
     empty: bool
     tasks: tuple[TaskReport, ...]
     claims: tuple[claim_answers.Answer, ...]
@@ -123,7 +133,7 @@ def compose(material: Material, evidence: Evidence) -> Document:
         answered = () if empty else claim_answers.answers(evidence)
         together = overall.Overall(material)
         found = {"claims": claim_answers.table(answered), "scaling": costs.scaling_table(material)} | (
-            {"overall": overall.table(together)} if together.worthwhile else {}
+            {"overall": overall.table(together)} if together.telling else {}
         )
         pictures, left_out = ({}, ()) if empty else overall_figures.pictures(together)
         written = [_task(evidence, task) for task in tasks]
@@ -131,12 +141,15 @@ def compose(material: Material, evidence: Evidence) -> Document:
         return Document(
             name=material.name,
             question=str(material.experiment.get("question", "")),
+            headline=headline.headline(evidence, [item.answer for item in written]),
+            setting=setting.setting(material),
             version=__version__,
             scope=scope(material),
             state=_state(material),
             left_out=tuple(
                 itertools.chain(*(item.left_out for item in written), *(missing for _, missing in shown), left_out)
             ),
+            too_small=() if empty else tuple(too_small.left_out(together)),
             empty=empty,
             tasks=tuple(replace(item, pictures=own) for item, (own, _) in zip(written, shown, strict=True)),
             claims=answered,
@@ -173,6 +186,7 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         task=task,
         key=f"t{evidence.material.tasks.index(task)}",
         answer=answered,
+        card=card.card(evidence, task, answered),
         findings=(
             *findings(evidence, task),
             *parameter_sweeps.findings(evidence, task),

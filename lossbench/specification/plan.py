@@ -53,6 +53,7 @@ class Plan:
     Attributes:
         train_sizes, scored, pixels: training images of a task, its validation and test images, values in one of them;
             for the estimate of time.
+        splits: part (train, val, test) of a task to its classes and samples, before any deal: deals keep the sizes.
         deals: tasks whose training and validation every study deals anew.
         folds: tasks of which a study is a fold, and how many they have.
         vectors: tasks whose samples are vectors.
@@ -67,6 +68,7 @@ class Plan:
     train_sizes: Mapping[Task, int]
     scored: Mapping[Task, tuple[int, int]]
     pixels: Mapping[Task, int]
+    splits: Mapping[Task, Mapping[str, tuple[int, int]]]
     deals: frozenset[Task]
     folds: Mapping[Task, int]
     vectors: frozenset[Task]
@@ -231,6 +233,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         train_sizes={task: data.train_size for task, data in looked.items()},
         scored={task: data.scored for task, data in looked.items()},
         pixels={task: data.pixels for task, data in looked.items()},
+        splits={task: data.parts for task, data in looked.items()},
         deals=frozenset(task for task, data in looked.items() if data.deals and task.splits == "dealt"),
         folds={task: data.folds for task, data in looked.items() if data.folds},
         vectors=vectors,
@@ -353,6 +356,7 @@ class _Data(NamedTuple):
         train_size: training images, the fewest of any fold.
         scored: validation and test images.
         pixels: values in one image.
+        parts: part to its classes and samples.
         deals: whether two deals of it can differ.
         folds: folds of its pairs file; 0 where it has none.
         vectors: whether its samples are vectors.
@@ -362,6 +366,7 @@ class _Data(NamedTuple):
     train_size: int
     scored: tuple[int, int]
     pixels: int
+    parts: Mapping[str, tuple[int, int]]
     deals: bool
     folds: int
     vectors: bool
@@ -386,11 +391,17 @@ def _look_at(task: Task, training: Training) -> _Data:
     free = deals.leaves_free(
         source, task.protocol, parts, train_classes=task.train_classes, val_classes=task.val_classes
     )
+    samples = {
+        "train": training_samples(source, parts, task.train_classes),
+        "val": validation_samples(source, parts, task.val_classes),
+        "test": parts.test,
+    }
     return _Data(
         checksum=checksum_under(source, task.protocol),
         train_size=size,
-        scored=(len(validation_samples(source, parts, task.val_classes)), len(parts.test)),
+        scored=(len(samples["val"]), len(samples["test"])),
         pixels=int(np.prod(source.samples.shape[1:])),
+        parts={part: (len(np.unique(source.labels[own])), len(own)) for part, own in samples.items()},
         deals=free,
         folds=splits.folds(source, task.protocol),
         vectors=source.features is not None,

@@ -71,6 +71,10 @@ def plan_document(
         "claims": claims or {},
         "train_images": {task.key: size for task, size in plan.train_sizes.items()},
         **({"weights": plan.weights} if plan.weights else {}),
+        "splits": {
+            task.key: {part: {"classes": classes, "samples": samples} for part, (classes, samples) in parts.items()}
+            for task, parts in plan.splits.items()
+        },
         "provenance": {
             task.key: asdict(plan.provenance(task, losses, experiment.backbone)) for task in experiment.tasks
         },

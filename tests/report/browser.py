@@ -64,8 +64,10 @@ class Browser:
             self.process.terminate()
             self.process.wait(timeout=10)
 
-    def open(self, page: Path) -> None:
-        self._call("POST", f"{self.session}/url", {"url": page.resolve().as_uri()})
+    def open(self, page: Path, place: str = "") -> None:
+        """A page, at the element of that id."""
+        address = page.resolve().as_uri() + (f"#{place}" if place else "")
+        self._call("POST", f"{self.session}/url", {"url": address})
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value of a script's `return`."""
@@ -76,8 +78,8 @@ class Browser:
         return self._call("POST", f"{self.session}/execute/async", {"script": script, "args": list(arguments)})
 
     def press(self, *keys: str) -> None:
-        """Press keys one after another, wherever the focus is; `ENTER` and `TAB` as WebDriver codes them."""
-        codes = {"ENTER": "\ue007", "TAB": "\ue004"}
+        """Press keys one after another, wherever the focus is; `ENTER` and others as WebDriver codes them."""
+        codes = {"ENTER": "\ue007", "TAB": "\ue004", "RIGHT": "\ue014", "ESCAPE": "\ue00c"}
         steps = [
             {"type": kind, "value": codes.get(key, key)} for key in keys for kind in ("keyDown", "keyUp")
         ]  # fmt: skip

@@ -83,6 +83,7 @@ def fill(
     claims: Sequence[Claim] = (),
     post_hoc: bool = False,
     loss: dict[str, list[float]] | None = None,
+    epochs: tuple[int, ...] = tuple(range(EPOCHS + 1)),
 ) -> Path:
     """Store an experiment `toy` in which recipe r has test MAP@R `recipes[r][i]` in study i + 1; return `root`.
 
@@ -92,6 +93,7 @@ def fill(
         seeds: final runs of a study; their scores lie evenly around the study's.
         optimism: by how much a chosen trial scored above its fresh candidates; None stores no candidates.
         default: recipe to what its default point loses against the tuned one (.05 without).
+        epochs: those that curves have values at.
         longer: scores after twice the epochs, of the first studies.
         jackknife: recipe to the MAP@R without each group of test classes, less that with all of them.
     """
@@ -126,6 +128,8 @@ def fill(
                 return
             state = (status or {}).get((recipe, study), "ok") if role == "final" else "ok"
             record = _record(run_id, role, state, score)
+            if "curves" in record:
+                record["curves"]["epoch"] = list(epochs[: len(record["curves"]["epoch"])])
             if recipe in (loss or {}) and state != "failed" and role != "baseline":
                 record["curves"]["loss"] = [None, *(loss or {})[recipe]]
             other = (raw or {}).get(recipe)

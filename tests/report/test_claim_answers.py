@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from datetime import date
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report.reading import visible
 from report.stored import TASK, fill
 from scipy import stats
 
@@ -137,6 +137,11 @@ def test_steps_to_a_fixed_score_come_from_the_curves(tmp_path: Path) -> None:
     assert found.checks[0].reason == ""
 
 
+def test_steps_are_counted_to_the_epochs_that_were_validated(tmp_path: Path) -> None:
+    found = answered(tmp_path, claim("not higher", 1.0, metric="curve.steps_to_score"), epochs=(0, 5, 10, 15))
+    assert (found.checks[0].first, found.checks[0].second) == (60.0, 60.0)  # ten epochs of 100 // 16 steps
+
+
 @pytest.mark.parametrize(("direction", "verdict"), [("not higher", "undecided"), ("higher", "supported")])
 def test_who_never_reaches_the_score_is_censored_and_not_dropped(tmp_path: Path, direction: str, verdict: str) -> None:
     """At 0.4 triplet ends below 95 % of 0.49: its steps are at least 18, so a claim that they are few cannot stand."""
@@ -211,10 +216,11 @@ def test_the_report_shows_verdict_figures_and_standing(tmp_path: Path, post_hoc:
     assert (found["verdict"], found["post_hoc"]) == ("supported", post_hoc)
     for name in ("report.md", "index.html"):
         text = (tmp_path / "toy" / name).read_text()
+        assert "<b>" not in text.replace("<b>toy</b>", "")
+        text = visible(text)
         assert ("post hoc: stated or changed after a final run of this folder was stored" in text) == post_hoc
         assert (f"stated before the runs of this folder ({date.today():%Y-}" in text) != post_hoc
-        assert "<b>" not in text.replace("<b>toy</b>", "")
-    assert found["checks"][0]["sentence"] in html.unescape((tmp_path / "toy" / "index.html").read_text())
+    assert found["checks"][0]["sentence"] in visible((tmp_path / "toy" / "index.html").read_text())
 
 
 def test_an_edited_claim_is_post_hoc(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from report.reading import visible
 from report.stored import EPOCHS, TASK, fill
 
 from lossbench import report
@@ -36,7 +37,7 @@ def scores(center: float, *, seed: int, n: int = 8) -> list[float]:
     return list(center + 0.004 * np.random.default_rng(seed).normal(size=n))
 
 
-def swept(root: Path, means: dict[str, float], **options: Any) -> Material:
+def swept(root: Path, means: dict[str, float], *, fixed: dict[str, dict[str, Any]] = FIXED, **options: Any) -> Material:
     """An experiment whose recipes but softmax are softmax+center at fixed parameters."""
     fill(root, {name: scores(mean, seed=index) for index, (name, mean) in enumerate(means.items())}, **options)
     store = Store(root)
@@ -45,7 +46,7 @@ def swept(root: Path, means: dict[str, float], **options: Any) -> Material:
         entry["use"] = "softmax" if entry["name"] == "softmax" else "softmax+center"
     for entry in plan["recipes"]:
         entry["losses"] = ["softmax"] if entry["name"] == "softmax" else ["softmax", "center"]
-        entry["defaults"] = {"lr": 1e-3} | FIXED[entry["name"]]
+        entry["defaults"] = {"lr": 1e-3} | fixed[entry["name"]]
     store.write_plan(plan)
     return gather("toy", root)
 
@@ -124,7 +125,7 @@ def test_tasks_that_differ_in_wrong_labels_are_drawn_together(tmp_path: Path) ->
     list(report.write("toy", tmp_path / "runs", tmp_path / "reports"))
     folder = tmp_path / "reports" / "toy"
     assert (folder / "figures" / "all-noise.svg").exists()
-    assert text.split(" (")[0] in (folder / "index.html").read_text()
+    assert text.split(" (")[0] in visible((folder / "index.html").read_text())
 
 
 def test_pulls_stand_beside_the_result_where_implementations_differ(tmp_path: Path) -> None:

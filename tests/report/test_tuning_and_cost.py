@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 from report.stored import TASK, fill
 
-from lossbench.report.drawing.cost_figures import front
+from lossbench.report.drawing import task_figures
+from lossbench.report.drawing.palette import looks
 from lossbench.report.evidence import landscape, pooled
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import VALIDATION, Material, gather
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.evidence.overall import table as overall_table
-from lossbench.report.sections import costs, gallery, importance
+from lossbench.report.sections import costs, gallery, importance, too_small
 from lossbench.store import Store
 
 SCORES = {"softmax": [0.5, 0.51, 0.49], "triplet": [0.6, 0.62, 0.61]}
@@ -96,15 +97,30 @@ def test_a_recipe_without_lambda_and_alpha_has_no_surface(tmp_path: Path) -> Non
     assert landscape.landscape(with_trials(tmp_path, lambda unit: unit[:, 0]), TASK, "softmax") is None
 
 
-def test_the_front_holds_what_nothing_is_both_cheaper_than_and_above() -> None:
-    points = {
-        "a": (1.0, 0.5),
-        "dear and low": (4.0, 0.4),
-        "b": (2.0, 0.7),
-        "as dear, lower": (2.0, 0.6),
-        "c": (9.0, 0.71),
-    }
-    assert front(points) == ["a", "b", "c"]
+def test_cost_is_drawn_with_its_intervals_and_no_line_through_noise(tmp_path: Path) -> None:
+    """Each recipe is a mark and the two bars of its cross; nothing joins one recipe with another."""
+    evidence = Evidence(gather("toy", fill(tmp_path, SCORES)))
+    drawn = task_figures.FIGURES["cost"][1](evidence, TASK, "c")
+    assert drawn is not None
+    assert "wall seconds of training a run" in drawn.svg
+    assert "softmax 0.500 at 0.800; triplet 0.610 at 0.800" in drawn.alt
+    colors = [look.color for look in looks(list(SCORES)).values()]
+    bars = [drawn.svg.count(f'stroke="{color}" stroke-opacity="0.55"') for color in colors]
+    assert bars == [2, 2]
+
+
+def test_memory_that_tells_nothing_apart_is_left_out_with_a_line(tmp_path: Path) -> None:
+    material = gather("toy", fill(tmp_path, SCORES))
+    figure = task_figures.FIGURES["cost"][1]
+    drawn = figure(Evidence(material), TASK, "c")
+    assert drawn is not None
+    assert "peak memory" not in drawn.svg
+    assert list(too_small.left_out(Overall(material))) == [f"peak memory on {TASK}, alike within 0.0 MiB"]
+    material.table.loc[material.table["recipe"] == "triplet", "cost.peak_memory_bytes"] = 6e8
+    drawn = figure(Evidence(afresh(material)), TASK, "c")
+    assert drawn is not None
+    assert "peak memory" in drawn.svg
+    assert list(too_small.left_out(Overall(afresh(material)))) == []
 
 
 def test_the_step_table_ranks_by_the_probe_and_pairs_rounds(tmp_path: Path) -> None:

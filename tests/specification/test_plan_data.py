@@ -52,3 +52,17 @@ def test_the_line_that_is_offered_helps(own):
 def test_small_classes_are_said(own):
     with pytest.warns(UserWarning, match="closed-set: 6 of 6 classes have three or four samples"):
         tiny_plan(own(6, 4), "training.batch_size=4", "training.samples_per_class=2")
+
+
+def test_a_plan_knows_classes_and_samples_of_each_split():
+    """Of digits as docs/protocol.md has them, and of the open-set task of the ablation 60 and 60 of its classes."""
+    plan = tiny_plan(
+        'tasks=[{dataset="digits", protocol="closed-set"}, '
+        '{dataset="glyphs", protocol="open-set", train_classes=60, val_classes=60}]'
+    )
+    digits, glyphs = plan.splits.values()
+    assert digits == {"train": (10, 1079), "val": (10, 359), "test": (10, 359)}
+    assert [classes for classes, _ in glyphs.values()] == [60, 60, 260]
+    for task, parts in plan.splits.items():
+        assert parts["train"][1] == plan.train_sizes[task]
+        assert (parts["val"][1], parts["test"][1]) == plan.scored[task]

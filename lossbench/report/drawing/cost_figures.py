@@ -1,60 +1,69 @@
-"""Figures of cost: the front of quality against cost, the parts of a step, the growth of losses."""
+"""Figures of cost: quality against cost, the parts of a step, the growth of losses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lossbench.report.drawing.figures import WIDTH, Picture, apart, done, frame
 from lossbench.report.drawing.palette import COLORS, MARKERS, Look
-from lossbench.report.drawing.svg import FAINT, INK, styled, tip
+from lossbench.report.drawing.svg import INK, styled, tip
 from lossbench.report.writing import formats
+from lossbench.statistics.effects import MeanInterval
 
 LINE = 0.13  # inches of a line of names
-Points = Mapping[str, tuple[float, float]]
 
 
-def front(points: Points) -> list[str]:
-    """The names that no other point is both cheaper and at least as high as, or as cheap and higher; cheapest first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """A recipe's cost and score with their 95 % intervals."""
 
-    >>> front({"a": (1.0, 0.5), "b": (2.0, 0.4), "c": (3.0, 0.6)})
-    ['a', 'c']
-    """
-    found: list[str] = []
-    for name in sorted(points, key=lambda key: (points[key][0], -points[key][1], key)):
-        if not found or points[name][1] > points[found[-1]][1]:
-            found.append(name)
-    return found
+    name: str
+    cost: MeanInterval
+    score: MeanInterval
 
 
 @styled
-def fronts(name: str, task: str, panels: Mapping[str, Points], looks: Mapping[str, Look]) -> Picture:
-    """Quality against each kind of cost, a panel each; the line joins what nothing is both cheaper and above."""
+def quality_by_cost(name: str, task: str, panels: Mapping[str, Sequence[Priced]], looks: Mapping[str, Look]) -> Picture:
+    """Test MAP@R against each kind of cost, a panel each, with the intervals of both.
+
+    No line joins the recipes of a front: which of two is higher is for the tests to say.
+    """
     height = _height(max(len(points) for points in panels.values()))
-    figure = Figure(figsize=(WIDTH, height * len(panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height * len(panels) + 0.1), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    texts = []
     for axes, (label, points) in zip(grid, panels.items(), strict=True):
-        kept = front(points)
-        line = [points[key] for key in kept]
-        axes.step(*zip(*line, strict=True), where="post", color=FAINT, linewidth=1.0, zorder=1)
-        for key, (x, y) in points.items():
-            look = looks[key]
-            (dot,) = axes.plot([x], [y], marker=look.marker, color=look.color, markersize=6.5, linestyle="none")
-            tip(dot, f"{key}: {formats.significant(x)}, {formats.score(y)}")
-        axes.margins(0.08, 0.15)
+        for point in points:
+            _cross(axes, point, looks[point.name])
+        axes.margins(0.08, 0.12)
         axes.grid(True)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_xlabel(label)
         axes.set_ylabel("test MAP@R")
         low, high = axes.get_ylim()
-        ends = {key: ((y - low) / (high - low), looks[key].color) for key, (_, y) in points.items()}
-        _beside(axes, ends, height)
-        texts.append(f"by {label}: {', '.join(kept)}")
-    return done(figure, name, f"{task}: front of quality and cost", f"On the front {'; '.join(texts)}.")
+        ends = {point.name: (float(point.score.mean) - low) / (high - low) for point in points}
+        _beside(axes, ends, looks, height)
+    said = "; ".join(
+        f"{point.name} {formats.score(float(point.score.mean))} at {formats.significant(float(point.cost.mean))}"
+        for point in next(iter(panels.values()))
+    )
+    return done(figure, name, f"{task}: quality and cost", f"Test MAP@R by {next(iter(panels))}: {said}.")
+
+
+def _cross(axes: Any, point: Priced, look: Look) -> None:
+    x, y = float(point.cost.mean), float(point.score.mean)
+    for xs, ys in (([point.cost.low, point.cost.high], [y, y]), ([x, x], [point.score.low, point.score.high])):
+        if np.isfinite([*xs, *ys]).all():
+            axes.plot(xs, ys, color=look.color, linewidth=1.2, alpha=0.55)
+    (dot,) = axes.plot([x], [y], marker=look.marker, color=look.color, markersize=6.5, linestyle="none")
+    tip(dot, f"{point.name}: {formats.significant(x)}, {formats.score(y)} "
+        f"{formats.interval(float(point.score.low), float(point.score.high))}")  # fmt: skip
 
 
 @styled
@@ -95,14 +104,12 @@ def scaling(
         ends = []
         for index, (loss, points) in enumerate(found.items()):
             sizes, seconds = (np.array(column) for column in zip(*points[scale], strict=True))
-            color = COLORS[index % len(COLORS)]
-            axes.plot(
-                sizes, 1e3 * seconds, marker=MARKERS[index % len(MARKERS)], markersize=3.2, linewidth=1.3, color=color
-            )
+            color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+            axes.plot(sizes, 1e3 * seconds, marker=marker, markersize=3.2, linewidth=1.3, color=color)
             for size, value in zip(sizes, seconds, strict=True):
                 (dot,) = axes.plot([size], [1e3 * value], "o", markersize=7, alpha=0, color=color)
                 tip(dot, f"{loss}, {words} {formats.count(size)}: {formats.significant(1e3 * value)} ms")
-            ends.append((loss, color, 1e3 * float(seconds[-1])))
+            ends.append((loss, color, marker, 1e3 * float(seconds[-1])))
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.grid(True)
@@ -115,7 +122,8 @@ def scaling(
         axes.set_xlabel(words)
         axes.set_ylabel("ms")
         low, high = np.log10(axes.get_ylim())
-        _beside(axes, {loss: ((np.log10(end) - low) / (high - low), color) for loss, color, end in ends}, height)
+        found_looks = {loss: Look(color, marker) for loss, color, marker, _ in ends}
+        _beside(axes, {loss: (np.log10(end) - low) / (high - low) for loss, *_, end in ends}, found_looks, height)
     largest = "; ".join(
         f"{loss} {formats.significant(1e3 * seconds)} ms at {formats.count(size)} classes"
         for loss, points in found.items()
@@ -143,9 +151,13 @@ def _height(names: int) -> float:
     return max(1.75, 0.6 + LINE * names)
 
 
-def _beside(axes: Any, ends: Mapping[str, tuple[float, str]], height: float) -> None:
-    """Names in a column at the right, each near its place (in axes coordinates) and in its color."""
-    places = apart(np.array([place for place, _ in ends.values()]), LINE / (height - 0.55))
+def _beside(axes: Any, ends: Mapping[str, float], looks: Mapping[str, Look], height: float) -> None:
+    """Marks and names in a column at the right, each near its place (in axes coordinates) and in its color."""
+    places = apart(np.array(list(ends.values())), LINE / (height - 0.55))
     names = formats.short_names(list(ends))
-    for name, (_, color), place in zip(names, ends.values(), places, strict=True):
-        axes.text(1.02, place, name, transform=axes.transAxes, color=color, fontsize=7, va="center", fontweight="bold")
+    for name, key, place in zip(names, ends, places, strict=True):
+        look = looks[key]
+        axes.plot([1.035], [place], marker=look.marker, color=look.color, markersize=4, transform=axes.transAxes,
+                  clip_on=False, linestyle="none")  # fmt: skip
+        axes.text(1.06, place, name, transform=axes.transAxes, color=look.color, fontsize=7, va="center",
+                  fontweight="bold")  # fmt: skip

@@ -20,7 +20,9 @@ from lossbench.report.drawing.svg import CARD, FAINT, GRID, INK, render, styled,
 from lossbench.report.writing import formats
 
 Scale = Literal["linear", "log", "symlog"]
+_LOG_TICKS = ((0.5, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)), (1.7, (1.0, 2.0, 5.0)), (3.0, (1.0, 3.0)))  # up to decades
 SPAN = 30  # times the smallest value from which values of both signs need a symmetric-log axis
+MANY_ROWS = 12
 WIDTH = 4.1  # inches; a page shows two beside each other, a phone one
 
 
@@ -81,8 +83,8 @@ def headline(
     for row, strip in enumerate(strips):
         _strip(axes, row, strip, looks[strip.name])
     axes.set_xlim(low, high)
-    _rows(axes, [strip.name for strip in strips])
-    _right_labels(axes, [f"{formats.score(strip.mean)} {strip.letters}".rstrip() for strip in strips])
+    name_rows(axes, [strip.name for strip in strips])
+    right_labels(axes, [f"{formats.score(strip.mean)} {strip.letters}".rstrip() for strip in strips])
     for level, (key, value) in enumerate(sorted(shown.items(), key=lambda item: -item[1])):
         line = axes.axvline(value, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
         tip(line, f"{key}: {formats.score(value)}")
@@ -120,9 +122,9 @@ def forest(
         tip(dot, f"{bar.name}: {formats.signed(bar.mean)} {formats.interval(bar.low, bar.high)}")
     low, high = _limits([value for bar in bars for value in (bar.low, bar.high, bar.mean)] + [0.0])
     axes.set_xlim(low, high)
-    _rows(axes, [bar.name for bar in bars])
-    _right_labels(axes, [formats.signed(bar.mean) for bar in bars])
-    axes.set_xlabel(f"difference in test MAP@R from {formats.shortened(reference)}\nunadjusted 95 % intervals")
+    name_rows(axes, [bar.name for bar in bars])
+    right_labels(axes, [formats.signed(bar.mean) for bar in bars])
+    axes.set_xlabel(f"difference in test MAP@R\nfrom {formats.shortened(reference)}")
     found = ", ".join(f"{bar.name} {formats.signed(bar.mean)} {formats.interval(bar.low, bar.high)}" for bar in bars)
     return done(figure, name, f"{task}: paired effects against {reference}", f"Effects: {found}.")
 
@@ -175,15 +177,23 @@ def dots(axes: Any, points: np.ndarray, color: str, *, size: float = 2.0, alpha:
 
 
 def plain_log(axis: Any) -> None:
-    """Ticks at 1, 2 and 5 with plain numbers on a logarithmic axis."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    """A few ticks with plain numbers on a logarithmic axis whose limits are set: fewer a decade, the more decades."""
+    low, high = np.log10(axis.get_view_interval())
+    subs = next((subs for decades, subs in _LOG_TICKS if high - low <= decades), (1.0,))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
 
-def frame(*, rows: int | None = None, extra: float = 0.0, height: float | None = None) -> tuple[Figure, Any]:
-    """A figure of the page's width with one axes: so many inches high, or so many rows and something extra."""
-    figure = Figure(figsize=(WIDTH, height or 0.3 * (rows or 1) + extra), layout="constrained")
+def frame(
+    *, rows: int | None = None, row: float | None = None, extra: float = 0.0, height: float | None = None
+) -> tuple[Figure, Any]:
+    """A figure of the page's width with one axes: so many inches high, or so many rows and something extra.
+
+    Of many rows each is lower, as long as names stand apart.
+    """
+    row = row or (0.3 if (rows or 1) <= MANY_ROWS else 0.19)
+    figure = Figure(figsize=(WIDTH, height or row * (rows or 1) + extra), layout="constrained")
     return figure, figure.subplots()
 
 
@@ -211,16 +221,19 @@ def _strip(axes: Any, row: int, strip: Strip, look: Look) -> None:
     tip(mark, f"{strip.name}: mean {formats.score(strip.mean)} {formats.interval(strip.low, strip.high)}")
 
 
-def _rows(axes: Any, names: Sequence[str]) -> None:
+def name_rows(axes: Any, names: Sequence[str]) -> None:
+    """A name left of each row, the first on top."""
     axes.set_yticks(range(len(names)), formats.short_names(names))
     axes.set_ylim(len(names) - 0.5, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    if axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
 
 
-def _right_labels(axes: Any, texts: Sequence[str]) -> None:
+def right_labels(axes: Any, texts: Sequence[str]) -> None:
+    """A text right of each row."""
     twin = axes.secondary_yaxis("right")
     twin.set_yticks(range(len(texts)), texts)
     twin.tick_params(length=0, colors=INK)

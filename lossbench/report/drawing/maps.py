@@ -22,6 +22,7 @@ from lossbench.report.writing import formats
 from lossbench.specification.spec import UNSEEDED, named_in
 
 MAX_CLASSES = 12
+LONGEST_NAME = 30  # characters of a class in the legend
 DRAWN = 1200  # samples in a printed map: more only cover each other
 RESOLUTION = 65_535
 
@@ -31,10 +32,11 @@ class EmbeddingMap:
     """One recipe's map.
 
     Attributes:
-        points: (N, 2) of the shown classes; `labels` (N,) their classes.
+        points: (N, 2) of the shown classes; `labels` (N,) their classes, `ids` (N,) their places among test.
         centers: (C, 2) means of all test samples of the shown classes, in the order of `classes`.
-        epochs: (epochs + 1, n, 2) of the samples that were kept for every epoch; empty where none were.
-        epoch_centers: (epochs + 1, C, 2) of the loss's own centers of the shown classes; empty where none were kept.
+        epochs: (looks, n, 2) of the samples that were kept at every validated epoch; empty where none were.
+        looks: those epochs, 0 first; `epoch_ids` (n,) places of the samples among test.
+        epoch_centers: (looks, C, 2) of the loss's own centers of the shown classes; empty where none were kept.
         explained: share of the variance on the two axes; NaN where the embedding has two dimensions itself.
     """
 
@@ -44,10 +46,13 @@ class EmbeddingMap:
     score: float
     points: np.ndarray
     labels: np.ndarray
+    ids: np.ndarray
     classes: np.ndarray
     centers: np.ndarray
     epochs: np.ndarray
+    looks: tuple[int, ...]
     epoch_labels: np.ndarray
+    epoch_ids: np.ndarray
     epoch_centers: np.ndarray
     chosen_epoch: int
     explained: float
@@ -107,10 +112,13 @@ def embedding_map(material: Material, task: str, recipe: str, *, sphere: bool = 
         score=float(row[PRIMARY]),
         points=flat[shown],
         labels=labels[shown],
+        ids=np.flatnonzero(shown),
         classes=classes,
         centers=np.array([flat[labels == name].mean(axis=0) for name in classes]),
         epochs=(history[:, followed] - origin) @ axes if history.size else np.empty((0, 0, 2)),
+        looks=tuple(material.epochs(task, recipe).tolist()),
         epoch_labels=labels[index][followed],
+        epoch_ids=index[followed],
         epoch_centers=(moving[:, classes] - origin) @ axes if moving.size else np.empty((0, 0, 2)),
         chosen_epoch=int(row["best_epoch"]),
         explained=explained,
@@ -140,7 +148,7 @@ def description(maps: list[EmbeddingMap]) -> str:
         if any(item.epoch_centers.size for item in maps):
             text += " Where the page shows a single epoch, numbers mark the loss's own centers."
     else:
-        text += "Two principal components of that run's own test embeddings: axes and scales differ between maps."
+        text += "Two principal components of that run's own: axes and scales differ between maps."
     if first.total_classes > len(first.classes):
         text += f" {len(first.classes)} of {first.total_classes} classes are shown, the same in every map (fixed draw)."
     return text
@@ -174,8 +182,10 @@ def interactive(material: Material, task: str) -> dict[str, Any] | None:
     return {
         "task": task,
         "classes": [int(name) for name in raw[0].classes],
-        "names": _names(material, raw[0]),
+        "names": (names := _names(material, raw[0])),
+        "short": formats.class_names(names, LONGEST_NAME),
         "colors": list(CLASS_COLORS),
+        "epochs": max(([*item.looks] for item in raw), key=len),
         "maps": [_packed(one, other) for one, other in zip(raw, sphere, strict=True)],
     }
 
@@ -197,7 +207,9 @@ def _packed(raw: EmbeddingMap, sphere: EmbeddingMap) -> dict[str, Any]:
         "recipe": raw.recipe,
         "chosen": raw.chosen_epoch,
         "labels": raw.labels.tolist(),
+        "ids": raw.ids.tolist(),
         "followed": raw.epoch_labels.tolist(),
+        "followedIds": raw.epoch_ids.tolist(),
         "spaces": {
             space: {"note": subtitle(item), **_coordinates(item)} for space, item in (("raw", raw), ("sphere", sphere))
         },
@@ -205,22 +217,28 @@ def _packed(raw: EmbeddingMap, sphere: EmbeddingMap) -> dict[str, Any]:
 
 
 def _coordinates(item: EmbeddingMap) -> dict[str, Any]:
-    """Points, centers and epochs on one square scale, as little-endian unsigned 16-bit pairs."""
-    everything = np.concatenate([item.points, item.epochs.reshape(-1, 2), item.epoch_centers.reshape(-1, 2)])
-    everything = everything[np.isfinite(everything).all(axis=1)]
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    middle, half = (low + high) / 2, max(float((high - low).max()) / 2, 1e-12) * 1.06
-
-    def pack(points: np.ndarray) -> str:
-        scaled = (np.nan_to_num(points) - middle) / half * 0.5 + 0.5
-        return base64.b64encode((scaled.clip(0, 1) * RESOLUTION).round().astype("<u2").tobytes()).decode()
-
+    """Points, centers and epochs as little-endian unsigned 16-bit pairs; each epoch fills its own square."""
+    points, centers = _packed_square(item.points, item.centers)
+    moving = item.epoch_centers if len(item.epoch_centers) else np.empty((len(item.epochs), 0, 2))
+    epochs = [_packed_square(*pair) for pair in zip(item.epochs, moving, strict=True)]
     return {
-        "points": pack(item.points),
-        "centers": pack(item.centers),
-        "epochs": [pack(each) for each in item.epochs],
-        "epochCenters": [pack(each) for each in item.epoch_centers],
+        "points": points,
+        "centers": centers,
+        "epochs": [each for each, _ in epochs],
+        "epochCenters": [own for _, own in epochs] if len(item.epoch_centers) else [],
     }
+
+
+def _packed_square(*parts: np.ndarray) -> list[str]:
+    """Points in base64, of all parts on the one scale that holds them."""
+    everything = np.concatenate(parts)
+    everything = everything[np.isfinite(everything).all(axis=1)]
+    low, high = (everything.min(axis=0), everything.max(axis=0)) if len(everything) else (np.zeros(2), np.ones(2))
+    middle, half = (low + high) / 2, max(float((high - low).max()) / 2, 1e-12) * 1.06
+    scaled = [(np.nan_to_num(part) - middle) / half * 0.5 + 0.5 for part in parts]
+    return [
+        base64.b64encode((each.clip(0, 1) * RESOLUTION).round().astype("<u2").tobytes()).decode() for each in scaled
+    ]
 
 
 def _unit(points: np.ndarray) -> np.ndarray:

@@ -33,14 +33,14 @@ def _scaling(overall: Overall, name: str) -> Picture | None:
 
 
 def _ranks(overall: Overall, name: str) -> Picture | None:
-    if not overall.worthwhile:
+    if not overall.telling:
         return None
     look = looks(overall.material.recipes)
     return panels.critical_difference(name, overall.ranks, overall.groups, overall.critical_difference, look)
 
 
 def _profiles(overall: Overall, name: str) -> Picture | None:
-    if not overall.worthwhile:
+    if not overall.telling:
         return None
     thresholds, profiles = overall.profiles()
     nothing = np.full(thresholds.shape, np.nan)

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from lossbench.report.drawing.figures import WIDTH, Picture, done, frame, plain_log
 from lossbench.report.drawing.palette import Look
-from lossbench.report.drawing.svg import CARD, FAINT, INK, styled, tip
+from lossbench.report.drawing.svg import INK, styled, tip
 from lossbench.report.evidence.landscape import Landscape
 from lossbench.report.writing import formats
 
 GENUINE, IMPOSTOR = "#0f7ac0", "#e07b00"
+RIM, PAPER, PICKED = "#1f2328", "#ffffff", "#ff9a1f"  # on a surface whose colors are the same in light and dark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,32 +36,29 @@ def surface(
     points: Sequence[tuple[float, float, float]],
     labels: tuple[str, str],
     chosen: Sequence[int],
-    found: Landscape | None,
+    found: Landscape,
 ) -> Picture:
     """Trials of a recipe over two of its parameters, both on log axes, on the surface through them if there is one."""
     figure, axes = frame(height=2.7)
     x, y, scores = (np.array(column, dtype=float) for column in zip(*points, strict=True))
     known = np.isfinite(scores)
-    shades = found.mean if found else scores[known]
-    limits = {"vmin": float(shades.min()), "vmax": max(float(shades.max()), float(scores[known].max()))}
-    if found:
-        axes.contourf(*found.ticks, found.mean, levels=10, cmap="viridis", alpha=0.85, **limits)
-    drawn = axes.scatter(x[known], y[known], c=scores[known], cmap="viridis", s=46, edgecolors=CARD, linewidths=1.0,
-                         **limits)  # fmt: skip
-    axes.plot(x[~known], y[~known], "x", color=FAINT, markersize=6)
+    drawn = axes.contourf(*found.ticks, found.mean, levels=10, cmap="viridis", alpha=0.85)
+    # White with a dark rim: a trial of any score is seen on any part of the surface.
+    axes.plot(x[known], y[known], "o", color=RIM, markerfacecolor=PAPER, markersize=4.5, markeredgewidth=0.9)
+    axes.plot(x[~known], y[~known], "x", color=RIM, markersize=6)
     for across, up, score in points:
         (dot,) = axes.plot([across], [up], "o", markersize=8, alpha=0)
         where = f"{labels[0]} {formats.significant(across)}, {labels[1]} {formats.significant(up)}"
         tip(dot, f"{where}: {formats.score(score)}")
-    axes.plot(
-        x[list(chosen)], y[list(chosen)], "o", markersize=11, markerfacecolor="none", color=INK, markeredgewidth=1.4
-    )
-    for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
-        set_scale("log")
-        plain_log(axis)
+    picked = list(chosen)
+    axes.plot(x[picked], y[picked], "o", color=RIM, markerfacecolor=PICKED, markersize=7, markeredgewidth=1.1)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
     axes.margins(0.08, 0.12)
+    plain_log(axes.xaxis)
+    plain_log(axes.yaxis)
     axes.grid(True)
-    axes.set_xlabel(f"{labels[0]} (rings: chosen)")
+    axes.set_xlabel(f"{labels[0]} (orange: chosen)")
     axes.set_ylabel(labels[1])
     bar = figure.colorbar(drawn, ax=axes, label="validation MAP@R", pad=0.02)
     bar.outline.set_visible(False)
@@ -122,7 +120,7 @@ def critical_difference(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    tested = f"; critical difference {formats.score(difference, 2)}" if groups else ""
+    tested = f"\ncritical difference {formats.score(difference, 2)}" if groups else ""
     axes.set_xlabel(f"average rank (1 is highest){tested}")
     found = ", ".join(f"{key} {formats.score(ranks[key], 2)}" for key in ordered)
     return done(figure, name, "Average ranks over all data sets", f"Average ranks: {found}.")

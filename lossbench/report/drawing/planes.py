@@ -35,14 +35,16 @@ class Plane:
 
     Attributes:
         train, test: (N, 2) with labels (N,), a fixed sample of training and all of test, at the chosen epoch.
-        history: (epochs + 1, n, 2) of a fixed sample of test, with labels (n,).
-        centers: (epochs + 1, C, 2) of the loss's own centers; no epochs where it has none.
+        epochs: those that were validated, 0 first; `chosen` is one of them.
+        history: (epochs, n, 2) of a fixed sample of test, with labels (n,).
+        centers: (epochs, C, 2) of the loss's own centers; no epochs where it has none.
         figures: figure to value, of this run: accuracies and compactness.
     """
 
     recipe: str
     study: int
     chosen: int
+    epochs: tuple[int, ...]
     train: np.ndarray
     train_labels: np.ndarray
     test: np.ndarray
@@ -55,7 +57,8 @@ class Plane:
     @property
     def chosen_centers(self) -> np.ndarray:
         """(C, 2) at the chosen epoch; no rows where the loss has none."""
-        return self.centers[self.chosen] if len(self.centers) > self.chosen else np.empty((0, 2))
+        at = self.epochs.index(self.chosen) if self.chosen in self.epochs else len(self.centers)
+        return self.centers[at] if len(self.centers) > at else np.empty((0, 2))
 
 
 def planes(material: Material, task: str) -> list[Plane]:
@@ -94,6 +97,7 @@ def _plane(material: Material, task: str, recipe: str) -> Plane | None:
         recipe=recipe,
         study=int(row["study"]),
         chosen=int(row["best_epoch"]),
+        epochs=tuple(material.epochs(task, recipe).tolist()),
         train=arrays["train.embeddings"].astype(np.float64),
         train_labels=arrays["train.labels"],
         test=arrays["embeddings"].astype(np.float64),
@@ -119,7 +123,7 @@ def _draw(task: str, name: str, found: Sequence[Plane]) -> Picture:
             accuracy = plane.figures[kind]
             note = "training" if kind == "train" else "test"
             note += f", accuracy {formats.score(accuracy)}" if np.isfinite(accuracy) else ""
-            axes.set_title(f"{plane.recipe if kind == 'train' else ''}\n", fontsize=8)
+            axes.set_title(f"{formats.shortened(plane.recipe) if kind == 'train' else ''}\n", fontsize=8)
             axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=6.3, color=FAINT, va="bottom")
         ratio = formats.score(plane.figures["intra/inter"])
         row[1].set_title(f"intra/inter {ratio}\n", fontsize=7.5, fontweight="normal", loc="right")
@@ -135,7 +139,7 @@ def _draw(task: str, name: str, found: Sequence[Plane]) -> Picture:
 
 
 def _animate(found: Sequence[Plane]) -> bytes:
-    frames = [_frame(found, epoch) for epoch in range(max(len(plane.history) for plane in found))]
+    frames = [_frame(found, look) for look in range(max(len(plane.history) for plane in found))]
     palette = frames[-1].quantize(colors=64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [min(LONGEST_FRAME_MS, ALL_FRAMES_MS // len(small))] * (len(small) - 1) + [LAST_FRAME_MS]
@@ -144,14 +148,16 @@ def _animate(found: Sequence[Plane]) -> bytes:
     return file.getvalue()
 
 
-def _frame(found: Sequence[Plane], epoch: int) -> Image.Image:
+def _frame(found: Sequence[Plane], look: int) -> Image.Image:
+    """The features at one of the validated epochs, of all recipes side by side."""
+    epoch = max((plane.epochs for plane in found), key=len)[look]
     columns = min(len(found), 3)
     rows = -(-len(found) // columns)
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 7}):
         figure = Figure(figsize=(1.9 * columns, 0.25 + 2.0 * rows), dpi=110, layout="constrained", facecolor="white")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, plane in zip(grid.flat, found, strict=False):
-            at = min(epoch, len(plane.history) - 1)
+            at = min(look, len(plane.history) - 1)
             centers = plane.centers[at] if len(plane.centers) > at else np.empty((0, 2))
             limits = _limits([*plane.history, plane.centers.reshape(-1, 2)])
             _panel(axes, plane.history[at], plane.history_labels, centers, limits, edge="black", draw=_markers)

@@ -19,6 +19,8 @@ from lossbench.report.sections import parameter_sweeps
 from lossbench.report.sections.parameter_sweeps import Point, Sweep
 from lossbench.report.writing import formats
 
+NEAREST = 0.08  # of the axis, between two texts
+
 
 def picture(material: Material, task: str, name: str, look: Mapping[str, Look]) -> Picture | None:
     """Every sweep of the experiment on one task, side by side: quality above, compactness below."""
@@ -63,7 +65,7 @@ def _draw(material: Material, task: str, name: str, found: Sequence[Sweep], look
                 axes, material, task, kind.column, {recipe for _, recipe in sweep.points}, last=column == len(found) - 1
             )
             _line(axes, drawn, places, color)
-            axes.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+            axes.set_xticks(list(places.values()), _labels(places))
             axes.grid(axis="y")
             axes.tick_params(labelbottom=True)
             if column == 0:
@@ -103,6 +105,20 @@ def _band(axes: Any, material: Material, task: str, column: str, swept: set[str]
         name = formats.shortened(material.reference)
         axes.text(1.02, float(found.mean), name, transform=axes.get_yaxis_transform(), color=FAINT, fontsize=7,
                   va="center")  # fmt: skip
+
+
+def _labels(places: Mapping[float, float]) -> list[str]:
+    """A text for each value, empty where it would run into that of the next.
+
+    >>> _labels({0.01: -2.0, 0.1: -1.0, 0.9: -0.05, 1.0: 0.0})
+    ['0.01', '0.1', '', '1']
+    """
+    span = max(places.values()) - min(places.values())
+    kept: list[float] = []
+    for value in sorted(places, key=lambda value: -places[value]):
+        if not kept or places[kept[-1]] - places[value] >= NEAREST * span:
+            kept.append(value)
+    return [f"{value:g}" if value in kept else "" for value in places]
 
 
 def _places(values: Sequence[float]) -> dict[float, float]:

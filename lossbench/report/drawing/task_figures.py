@@ -8,22 +8,32 @@ from functools import partial
 
 import numpy as np
 
-from lossbench.report.drawing import cost_figures, figures, maps, panels, planes, sweep_figures, variance_figures
+from lossbench.report.drawing import (
+    compactness_figure,
+    cost_figures,
+    figures,
+    maps,
+    panels,
+    planes,
+    sweep_figures,
+    variance_figures,
+)
 from lossbench.report.drawing.attempts import Attempts, LeftOut
 from lossbench.report.drawing.figures import Bar, Line, Picture, Strip
 from lossbench.report.drawing.palette import looks
 from lossbench.report.drawing.panels import Histogram
 from lossbench.report.evidence import derived, landscape, pooled
-from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence, bounds, summary
+from lossbench.report.evidence.comparisons import EQUIVALENCE, SPACES, Evidence, bounds, summary
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.sections import costs, equal_time, tuned, tuning_tax, variance
 from lossbench.report.sections.recipe_rows import by_mean
+from lossbench.specification.claims import STEP_RELATIVE
 from lossbench.statistics.effects import MeanInterval, mean_interval
 
 Draw = Callable[[Evidence, str, str], Picture | None]  # of evidence, a task, and the figure's name
 # Figures with one line, panel or label a recipe.
 NAMES = {"validation": "val"}  # of files, where they are not the kind's
-PICKED = {"map", "histograms", "loss", "validation", "tuning", "time", "cost"}
+PICKED = {"map", "histograms", "loss", "validation", "tuning", "time", "cost", "fronts", "compactness"}
 
 
 def pictures(evidence: Evidence, task: str) -> tuple[dict[str, Picture], tuple[LeftOut, ...]]:
@@ -70,7 +80,7 @@ def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
         return None
     baselines = {each: material.mean(task, each, PRIMARY) for each in material.baselines}
     note = "Dots: studies. Diamond and bar: mean and 95 % interval. Right: mean"
-    note += " and tie group; recipes that share a letter were not shown to differ." if letters else "."
+    note += " and tie group." if letters else "."
     return replace(figures.headline(name, task, strips, looks(material.recipes), baselines), caption=note)
 
 
@@ -94,7 +104,8 @@ def _forest(evidence: Evidence, task: str, name: str) -> Picture | None:
     if not bars:
         return None
     look = looks(evidence.material.recipes)
-    return figures.forest(name, task, reference, bars, look, EQUIVALENCE.get(PRIMARY))
+    note = "Filled: shown to differ. Bars: unadjusted 95 % intervals. Grey: the region of practical equivalence."
+    return replace(figures.forest(name, task, reference, bars, look, EQUIVALENCE.get(PRIMARY)), caption=note)
 
 
 def _loss(evidence: Evidence, task: str, name: str) -> Picture | None:
@@ -140,7 +151,7 @@ def _curves(
     scale: figures.Scale = "linear",
 ) -> Picture:
     lines = [
-        Line(name=recipe, x=np.arange(band.mean.size), mean=band.mean, low=band.low, high=band.high)
+        Line(name=recipe, x=material.epochs(task, recipe), mean=band.mean, low=band.low, high=band.high)
         for recipe, band in bands.items()
     ]
     found = figures.curves(name, task, lines, looks(material.recipes), title=title, ylabel=title, scale=scale)
@@ -196,39 +207,88 @@ def _surface(evidence: Evidence, task: str, name: str) -> Picture | None:
         places = zip(trials["study"], trials["trial"], strict=True)
         rings = [index for index, (study, trial) in enumerate(places) if picked.get(int(study)) == int(trial)]
         found = landscape.landscape(material, task, recipe)
-        note = landscape.note(found) if found else "Too few trials for a surface."
-        drawn = panels.surface(name, task, recipe, points, ("lambda", "alpha"), rings, found)
-        return replace(drawn, caption=note)
+        if found is None:  # too few: the page says so
+            continue
+        drawn = panels.surface(name, task, recipe, points, landscape.AXES, rings, found)
+        return replace(drawn, caption=landscape.note(found))
     return None
 
 
 def _cost(evidence: Evidence, task: str, name: str) -> Picture | None:
-    """The front of quality against what a run took: wall and CPU seconds, memory."""
+    """Quality against a training step as the cost probe measured it; without a probe against the seconds of a run."""
     material = evidence.material
-    kinds = {
-        "wall seconds a run": ("cost.train_wall_s", 1.0),
-        "CPU seconds a run": ("cost.train_cpu_s", 1.0),
-        "peak memory, MiB": ("cost.peak_memory_bytes", costs.MEBIBYTE),
-    }
-    found = {}
+    rounds = {recipe: _steps(material, task, recipe) for recipe in material.featured(task)}
+    points = [_priced(material, task, recipe, found) for recipe, found in rounds.items() if found]
+    if not points:
+        return _run_costs(evidence, task, name)
+    label = "training step, in bare steps"
+    note = "Crosses: 95 % intervals. Which of two is higher, or cheaper, is for the tests to say: by the tie groups."
+    return replace(cost_figures.quality_by_cost(name, task, {label: points}, looks(material.recipes)), caption=note)
+
+
+def _fronts(evidence: Evidence, task: str, name: str) -> Picture | None:
+    """The costs of runs beside those of the probe; without one they stand in its place already."""
+    return _run_costs(evidence, task, name) if evidence.step_times(task) else None
+
+
+def _run_costs(evidence: Evidence, task: str, name: str) -> Picture | None:
+    """Quality against what a run took: seconds, and memory where it tells recipes apart."""
+    material, shown = evidence.material, dict[str, list[cost_figures.Priced]]()
+    seconds = "CPU" if material.has(task, "cost.train_cpu_s") else "wall"
+    kinds = {f"{seconds} seconds of training a run": (f"cost.train_{seconds.lower()}_s", 1.0)}
+    if costs.memory_differs(material, task):
+        kinds["peak memory, MiB"] = ("cost.peak_memory_bytes", float(costs.MEBIBYTE))
     for label, (column, unit) in kinds.items():
-        points = {
-            recipe: (material.mean(task, recipe, column) / unit, material.mean(task, recipe, PRIMARY))
+        found = {
+            recipe: [value / unit for value in material.values(task, recipe, column).values() if value == value]
             for recipe in material.featured(task)
         }
-        found[label] = {recipe: point for recipe, point in points.items() if np.isfinite(point).all()}
-    found = {label: points for label, points in found.items() if points}
+        points = [_priced(material, task, recipe, values) for recipe, values in found.items() if values]
+        shown |= {label: points} if points else {}
+    if not shown:
+        return None
+    note = "Means of the final runs with 95 % intervals over studies. The runs shared the machine: a description."
+    return replace(cost_figures.quality_by_cost(name, task, shown, looks(material.recipes)), caption=note)
+
+
+def _steps(material: Material, task: str, recipe: str) -> list[float]:
+    return list(derived.probe_rounds(material, task, recipe, STEP_RELATIVE).values())
+
+
+def _priced(material: Material, task: str, recipe: str, cost: list[float]) -> cost_figures.Priced:
+    return cost_figures.Priced(name=recipe, cost=mean_interval(cost), score=summary(material, task, recipe, PRIMARY))
+
+
+def _compactness(evidence: Evidence, task: str, name: str) -> Picture | None:
+    """Distances to the own class's mean and to the nearest other one, in both spaces."""
+    material, found = evidence.material, dict[str, dict[str, compactness_figure.Spread]]()
+    for recipe in (*material.featured(task), *material.baselines):
+        spreads = {
+            shown: _spread(material, task, recipe, space)
+            for shown, space in zip(compactness_figure.SPACES, SPACES, strict=True)
+        }
+        own = {shown: spread for shown, spread in spreads.items() if min(spread.intra, spread.inter) > 0}
+        found |= {recipe: own} if own else {}
     if not found:
         return None
-    note = "Means of the final runs, which shared the machine: a description. The line joins the recipes that no other "
-    note += "one is both cheaper than and above."
-    return replace(cost_figures.fronts(name, task, found, looks(material.recipes)), caption=note)
+    order = sorted(found, key=lambda recipe: min(spread.ratio for spread in found[recipe].values()))
+    drawn = compactness_figure.compactness(name, task, {key: found[key] for key in order}, looks(material.recipes))
+    note = "Means over studies. The axis is logarithmic: a longer bar is a lower intra/inter, in either space."
+    return replace(drawn, caption=note)
+
+
+def _spread(material: Material, task: str, recipe: str, space: str) -> compactness_figure.Spread:
+    intra, inter = (material.mean(task, recipe, f"test.{space}.{figure}") for figure in ("intra_mean", "inter_nearest"))
+    ratio = summary(material, task, recipe, f"test.{space}.intra_inter_ratio")
+    return compactness_figure.Spread(
+        intra=intra, inter=inter, ratio=float(ratio.mean), low=float(ratio.low), high=float(ratio.high)
+    )
 
 
 def _parts(evidence: Evidence, task: str, name: str) -> Picture | None:
     """The parts of a training step as the cost probe measured them."""
     material = evidence.material
-    comparison, probed = costs.probe_comparison(material, task), derived.probed(material, task)
+    comparison, probed = evidence.step_times(task), derived.probed(material, task)
     if comparison is None:
         return None
     shown = {standing.recipe: standing.recipe for standing in comparison.ranking} | {"backbone alone": derived.BACKBONE}
@@ -291,6 +351,8 @@ FIGURES: Mapping[str, tuple[str, Draw]] = {
     "tuning": ("expected highest validation MAP@R", _expected),
     "surface": ("trials over lambda and alpha", _surface),
     "time": ("validation MAP@R by training time", _time),
-    "cost": ("front of quality and cost", _cost),
+    "cost": ("quality and cost", _cost),
+    "fronts": ("quality and the cost of runs", _fronts),
+    "compactness": ("how compact classes are", _compactness),
     "parts": ("the parts of a step", _parts),
 }

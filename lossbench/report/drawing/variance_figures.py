@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -37,11 +38,12 @@ def variance(name: str, task: str, reference: str, found: Sequence[Parts]) -> Pi
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(lambda value, _: f"{1e6 * value:g}")
-    axes.set_xlabel(f"variance of the effect against {formats.shortened(reference)}, 10⁻⁶\n(right: standard error)")
+    axes.set_xlabel("variance of the effect, 10⁻⁶\n(right: standard error)")
     figure.legend(loc="outside upper left", ncols=len(drawn), handlelength=1.1, columnspacing=1.2)
     shown = "; ".join(
         f"{part.a}: "
         + ", ".join(f"{label} {formats.share(values[row] / part.variance)}" for label, values in drawn.items())
         for row, part in enumerate(found)
     )
-    return done(figure, name, f"{task}: where the variance of effects comes from", f"Shares of variance. {shown}.")
+    picture = done(figure, name, f"{task}: where the variance of effects comes from", f"Shares of variance. {shown}.")
+    return replace(picture, caption=f"Of the effects against {reference}.")

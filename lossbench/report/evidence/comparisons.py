@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from lossbench.report.evidence import derived
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.specification import primary
+from lossbench.specification.claims import STEP_RELATIVE
 from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.effects import MeanInterval, mean_interval
 from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all
@@ -81,6 +83,7 @@ class Evidence:
     def __init__(self, material: Material) -> None:
         self.material = material
         self._comparisons: dict[tuple[str, str, bool], Comparison | None] = {}
+        self._step_times: dict[str, Comparison | None] = {}
 
     def comparison(self, task: str, figure: Figure, *, baselines: bool = False) -> Comparison | None:
         """All pairs of recipes on one figure; None where nobody has it or it has no wanted direction.
@@ -97,6 +100,16 @@ class Evidence:
     def primary(self) -> Mapping[str, Comparison | None]:
         """The confirmatory comparison of each task."""
         return {task: self.comparison(task, QUALITY[0]) for task in self.material.tasks}
+
+    def step_times(self, task: str) -> Comparison | None:
+        """All pairs of recipes on their step in units of the bare network's, paired over rounds of the cost probe."""
+        if task not in self._step_times:
+            rounds = {
+                name: derived.probe_rounds(self.material, task, name, STEP_RELATIVE) for name in self.material.recipes
+            }
+            found = {name: values for name, values in rounds.items() if values}
+            self._step_times[task] = compare_all(found, higher_is_better=False, sequential=False) if found else None
+        return self._step_times[task]
 
     def _compare(self, task: str, figure: Figure, baselines: bool) -> Comparison | None:
         if not figure.direction:

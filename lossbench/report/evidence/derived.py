@@ -41,6 +41,7 @@ def steps_to_score(material: Material, task: str, recipe: str) -> Steps:
     """
     score = REACHED * _last_score(material, task)
     curves, steps = material.curves(task, recipe, "val_map_at_r"), _steps_per_epoch(material, task)
+    epochs = material.epochs(task, recipe)
     studies = sorted({int(study) for study in material.rows(task, recipe)["study"]})
     found, censored = {}, set()
     for study, curve in zip(studies, curves, strict=True):
@@ -48,7 +49,7 @@ def steps_to_score(material: Material, task: str, recipe: str) -> Steps:
         if not known.size or math.isnan(score):
             continue
         there = known[curve[known] >= score]
-        found[study] = float((there[0] if there.size else known[-1]) * steps)
+        found[study] = float(epochs[there[0] if there.size else known[-1]] * steps)
         if not there.size:
             censored.add(study)
     return Steps(found, frozenset(censored))

@@ -63,7 +63,7 @@ def landscape(material: Material, task: str, recipe: str) -> Landscape | None:
 def note(found: Landscape) -> str:
     """What is drawn, and what the surface rests on."""
     return (
-        f"Points: trials of all studies, each less its study's mean; rings: what each study chose. Shade: a Gaussian "
+        f"White: trials of all studies, each less its study's mean; orange: what each study chose. Shade: a Gaussian "
         f"process through {found.trials} trials, other parameters as in the highest. Exploratory."
     )
 

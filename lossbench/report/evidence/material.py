@@ -219,6 +219,11 @@ class Material:
         means = [padded[studies == study].mean(axis=0) for study in np.unique(studies)]
         return np.array(means).reshape(len(means), length)
 
+    def epochs(self, task: str, recipe: str) -> np.ndarray:
+        """The epochs at which a recipe's curves have their values: those that were validated, 0 first."""
+        found = [self.record(run).get("curves", {}).get("epoch", []) for run in self.rows(task, recipe)["run_id"]]
+        return np.array(max(found, key=len, default=[]), dtype=int)
+
     def whole(self, task: str, recipe: str) -> pd.DataFrame:
         """The final runs that measured everything and kept what figures draw: the first of each study."""
         rows = self.rows(task, recipe)

@@ -27,6 +27,7 @@ from lossbench.statistics.aggregates import (
 from lossbench.statistics.effects import FloatArray
 
 THRESHOLDS = 101
+LEAST_TASKS = 3  # data sets from which ranks are worth a look
 ENOUGH_TASKS = 10  # data sets from which rank tests have some power
 
 
@@ -49,6 +50,11 @@ class Overall:
     def worthwhile(self) -> bool:
         """Whether there are several tasks and several recipes that took part in all of them."""
         return len(self.material.tasks) > 1 and len(self.recipes) > 1
+
+    @property
+    def telling(self) -> bool:
+        """Whether they are enough for a page to show ranks."""
+        return self.worthwhile and len(self.material.tasks) >= LEAST_TASKS
 
     @cached_property
     def ranks(self) -> dict[str, float]:

@@ -15,11 +15,11 @@ from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import STEP_RELATIVE
 from lossbench.statistics.effects import mean_interval
-from lossbench.statistics.verdicts import Comparison, compare_all
 
 PARTS = ("sampling", "forward", "loss", "backward", "optimizer", "evaluation")
 PROBED = ("forward_s", "loss_s", "backward_s", "optimizer_s")
 MEBIBYTE = 2**20
+MEMORY_TELLS = 0.05
 SCALES = {"batch_size": "batch size", "embedding_dim": "embedding dimension", "classes": "classes"}
 
 
@@ -60,7 +60,7 @@ def steps(evidence: Evidence, task: str) -> Table:
         Column("beyond the backbone", "ms"),
         *[Column(part.removesuffix("_s"), "ms") for part in PROBED],
     ]
-    comparison = probe_comparison(material, task)
+    comparison = evidence.step_times(task)
     if comparison is None:
         return make_table("steps", "", columns, [])
     rows = []
@@ -104,14 +104,27 @@ def steps(evidence: Evidence, task: str) -> Table:
     return make_table("steps", f"Cost of a training step, {task}", columns, rows, notes=notes)
 
 
-def probe_comparison(material: Material, task: str) -> Comparison | None:
-    """All pairs of recipes on their step time in units of the backbone's, paired over the rounds of the probe."""
-    found = {
-        recipe: values
-        for recipe in material.recipes
-        if (values := derived.probe_rounds(material, task, recipe, STEP_RELATIVE))
-    }
-    return compare_all(found, higher_is_better=False, sequential=False) if found else None
+def relative_step(material: Material, task: str, recipe: str) -> float:
+    """Mean training step of a recipe in units of the bare network's own, as the cost probe measured; else NaN."""
+    rounds = list(derived.probe_rounds(material, task, recipe, STEP_RELATIVE).values())
+    return math.fsum(rounds) / len(rounds) if rounds else math.nan
+
+
+def memory_spread(material: Material, task: str) -> float:
+    """MiB between the recipes of the highest and of the lowest peak memory; NaN where none measured it."""
+    found = _memory(material, task)
+    return max(found) - min(found) if found else math.nan
+
+
+def memory_differs(material: Material, task: str) -> bool:
+    """Whether peak memory tells recipes apart: by more than a twentieth of the lowest."""
+    found = _memory(material, task)
+    return bool(found) and memory_spread(material, task) > MEMORY_TELLS * min(found)
+
+
+def _memory(material: Material, task: str) -> list[float]:
+    means = [material.mean(task, recipe, "cost.peak_memory_bytes") / MEBIBYTE for recipe in material.recipes]
+    return [mean for mean in means if mean == mean]
 
 
 def scaling(material: Material) -> Mapping[str, Mapping[str, list[tuple[float, float]]]]:

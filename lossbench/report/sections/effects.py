@@ -6,13 +6,11 @@ import math
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.sections.findings import holds, verdict_cell
-from lossbench.report.sections.verdict import range_text
+from lossbench.report.sections.verdict import OPEN, range_text
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import Comparison, PairVerdict
-
-OPEN = ("indistinguishable", "undecided")  # verdicts that more studies may still change
 
 
 def table(evidence: Evidence, task: str) -> Table:
@@ -35,13 +33,7 @@ def table(evidence: Evidence, task: str) -> Table:
         Column("note", numeric=False),
     ]
     pairs = _best_first(comparison) if comparison else []
-    notes = (
-        f"Found: the difference that as many {units} find with 80 % power at the strictest level. Needed, as a range "
-        "of looks: for a difference of the observed size, which is optimistic where it was picked for its size; and to "
-        "show that two equal recipes are equivalent. The joint sign flip, from six on, is over all pairs and decides "
-        "nothing.",
-        holds(evidence.material, task),
-    )
+    notes = (holds(evidence.material, task),)
     return make_table(
         "effects",
         f"All pairs of recipes on test MAP@R, {task}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from lossbench.report.evidence.comparisons import COMPACTNESS, QUALITY, Evidence, Figure, distance_figures
 from lossbench.report.evidence.material import Material
@@ -41,12 +42,16 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A sentence with the question it answers and its standing; `about` is a task."""
+    """A sentence with the question it answers and its standing; `about` is a task.
+
+    `section` is where the page has it: with the `effects`, with `compactness`, or folded away with the `tests`.
+    """
 
     about: str
     question: str
     text: str
     confirmatory: bool
+    section: Literal["effects", "compactness", "tests"] = "tests"
 
 
 def scope(material: Material, task: str | None = None) -> str:
@@ -181,6 +186,7 @@ def _centers(evidence: Evidence, task: str) -> Iterator[Finding]:
             question=f"Does {recipe} make features more compact than {material.reference}, and does it pay?",
             text=f"{' '.join(compact)} In MAP@R {words(paid)} ({effect_text(paid)}).",
             confirmatory=False,
+            section="compactness",
         )
 
 

@@ -14,7 +14,7 @@ from lossbench.report.evidence.material import Material
 from lossbench.report.writing import formats
 
 SHOWN = 6  # mistakes of a recipe
-LONGEST = 17  # characters of a class name under an image
+LONGEST = 20  # characters of a class name under an image
 EDGE = 56  # largest edge of an image in the page, pixels
 
 
@@ -29,14 +29,11 @@ class Mistake:
     distance: str
 
     @property
-    def query_short(self) -> str:
-        """The image's class, without its middle where its name is long."""
-        return formats.shortened(self.query_class, LONGEST)
-
-    @property
-    def nearest_short(self) -> str:
-        """The neighbor's class, without its middle where its name is long."""
-        return formats.shortened(self.nearest_class, LONGEST)
+    def short(self) -> str:
+        """What the two classes differ in: `… PSILI → … DASIA`."""
+        return " → ".join(
+            formats.shortened(name, LONGEST) for name in formats.differing(self.query_class, self.nearest_class)
+        )
 
     @property
     def text(self) -> str:

@@ -125,6 +125,7 @@ def findings(evidence: Evidence, task: str) -> Iterator[Finding]:
                 question=f"How much does {sweep.title} matter, from {low:g} to {high:g}?",
                 text=" ".join(sentences),
                 confirmatory=False,
+                section="effects",
             )
 
 

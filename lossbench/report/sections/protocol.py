@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lossbench.report.evidence.comparisons import EQUIVALENCE
-from lossbench.report.evidence.material import PRIMARY, Material
+from lossbench.report.evidence.material import Material
+from lossbench.report.sections.setting import data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
             before = ", ".join(entry["before_neck"]) or "no loss"
             yield f"neck of {entry['name']}", f"{entry['neck']}; before it {before}, after it the others and the test"
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
-    yield "budget", _budget(material)
+    yield "budget", f"{_budget(material)}; base seed {experiment['seed']}"
     for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
         if listed.get("folds"):
             span = _span(list(range(listed["folds"])))
@@ -70,9 +70,7 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
                 f"{span}; a study's score is its mean over them; tuning uses the split without folds",
             )
     for task, found in material.plan["provenance"].items():
-        images = material.plan.get("train_images", {}).get(task)
-        size = f", {images:,} training images" if images else ""
-        yield f"data of {task}", f"SHA-256 {found['data']}{size}"
+        yield f"data of {task}", "; ".join(filter(None, (f"SHA-256 {found['data']}", data(material, task))))
     for code in sorted({found["code"] for found in material.plan["provenance"].values()}):
         yield "code digest", str(code)
     libraries = {tuple(pair) for found in material.plan["provenance"].values() for pair in found["libraries"]}
@@ -116,18 +114,11 @@ def _rules(material: Material) -> tuple[str, ...]:
         "One frozen setting for every recipe; recipes differ by what they declare and nothing else.",
         "The same number of tuning trials for every recipe; tuning and the choice of the epoch see training and "
         "validation data only. Test is embedded at the one epoch that validation chose.",
-        "A study is the whole work once: train and validation dealt anew within what the protocol leaves free, a "
-        "search for every recipe, the choice among its highest trials and the default by fresh validation seeds, final "
-        "runs with fresh seeds. Within a study all recipes have the same deal, and their final runs the same initial "
-        "weights and, under one sampler, the same batches: effects are paired by study.",
-        "An effect is the mean paired difference over studies; tables give its unadjusted 95 % t interval, sentences "
-        "with a verdict the interval at the pair's own level. p is the paired t test's, adjusted over all pairs of "
-        "recipes of one figure and task. Test MAP@R on the sphere is confirmatory, everything else exploratory.",
+        "Within a study all recipes have the same deal, and their final runs the same initial weights and, under one "
+        "sampler, the same batches: effects are paired by study. One point of a search is chosen among its highest "
+        "trials and the default, by fresh validation seeds.",
         "Below four studies nothing is ranked. A recipe that diverged, collapsed or failed in any final run, or was "
         "not shown to be above the untrained network, is named and kept out of the leading group.",
-        f"Region of practical equivalence: ±{EQUIVALENCE[PRIMARY]:g} MAP@R, by two one-sided tests at 5 %.",
-        "Collapsed: no variance left on the sphere, or cross-entropy stuck at chance. Diverged: a value that is not "
-        "finite. Both are scored at their chosen finite epoch and stay in every test; failed runs have no score.",
     )
 
 

@@ -63,6 +63,7 @@ def findings(evidence: Evidence, task: str) -> Iterator[Finding]:
         text=f"In the long run a step moves a center by these shares of the way to its batch mean: {listed(said)}. "
         f"In MAP@R {'; '.join(f'{words(pair)} ({effect_text(pair)})' for pair in pairs)}.",
         confirmatory=False,
+        section="effects",
     )
 
 

@@ -14,11 +14,6 @@ from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.spec import UNSEEDED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
-LOOKS = (
-    "Pairs are tested at 7, 9, 12, 18, 24, 36, ... studies, in every experiment, each look with a fixed share of the "
-    "5 %: adding studies after seeing results spends nothing that was not set aside for it."
-)
-
 
 def table(evidence: Evidence, task: str) -> Table:
     """Recipes and baselines by mean test MAP@R, with interval, tie group, effect, default score and troubles."""
@@ -51,7 +46,6 @@ def table(evidence: Evidence, task: str) -> Table:
         f"{group}Effects are paired within {units} against {material.reference}; intervals are unadjusted. Baselines "
         "are not trained and stand outside the family of tests.",
         "Default: the same recipe with its documented parameters, in the first two studies.",
-        LOOKS,
         holds(material, task),
     ]
     return make_table("ranking", f"Test MAP@R on the sphere, {task}", columns, rows, notes=notes)

@@ -10,10 +10,9 @@ from typing import Any
 from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence
 from lossbench.report.evidence.leaders import Top, top
 from lossbench.report.evidence.material import PRIMARY, Material
-from lossbench.report.sections.effects import OPEN
 from lossbench.report.sections.protocol import resolved_toml
 from lossbench.report.sections.snippet import shown_path
-from lossbench.report.sections.verdict import range_text
+from lossbench.report.sections.verdict import OPEN, range_text
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification import shipped

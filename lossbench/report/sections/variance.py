@@ -39,12 +39,7 @@ def table(evidence: Evidence, task: str) -> Table | None:
         Column("half the interval", "CPU s, by more final runs"),
     ]
     rows = [_row(material, task, part) for part in effects]
-    notes = (
-        "Shares of the variance of the printed effect. Study: search and deal change together in one. Seed: of the "
-        "final runs within a study. Test classes: groups of them left out in turn; no part of the intervals over "
-        "studies. Costs are for the recipe alone, beyond what was spent. More final runs cannot lessen what search and "
-        "deal do, and more test classes are not for sale.",
-    )
+    notes = ("More final runs cannot lessen what search and deal do, and more test classes are not for sale.",)
     return make_table("variance", f"Where the variance of effects comes from, {task}", columns, rows, notes=notes)
 
 

@@ -19,6 +19,7 @@ from lossbench.statistics.looks import FIRST_LOOK, LEAST_RANKED
 from lossbench.statistics.power import StudiesNeeded
 from lossbench.statistics.verdicts import PairVerdict
 
+OPEN = ("indistinguishable", "undecided")  # verdicts that more studies may still change
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
 FEW = 4  # recipes that are each worth a line
 Kind = Literal[
@@ -108,9 +109,25 @@ def range_text(needed: StudiesNeeded | None) -> str:
     )
 
 
+def needed_text(pairs: list[PairVerdict]) -> str:
+    """How many studies show equivalence of those pairs that were not told apart; empty where that is not known."""
+    needed = [pair.studies_for_equivalence for pair in pairs if pair.verdict == "indistinguishable"]
+    known = [one for one in needed if one is not None and one.least is not None]
+    if not known:
+        return ""
+    most = None if any(one.most is None for one in known) else max(one.most or 0 for one in known)
+    return range_text(StudiesNeeded(least=min(one.least or 0 for one in known), most=most))
+
+
 def listed(names: tuple[str, ...] | list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def units(material: Material, count: int) -> str:
+    """`7 studies`, `1 seed`."""
+    several = {"study": "studies", "seed": "seeds"}[material.unit]
+    return f"{count} {material.unit if count == 1 else several}"
 
 
 def repeated(material: Material, task: str) -> str:
@@ -124,19 +141,19 @@ def repeated(material: Material, task: str) -> str:
 
 
 def _say(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple[str, ...], list[str]]:
-    units = _units(material, found.comparison.studies)
+    there = units(material, found.comparison.studies)
     if not found.sound:
         text = "Every recipe diverged, collapsed, failed, or is not better than the untrained network; see below."
         return "broken", "No recipe trained as it should", (), [text]
     if len(found.comparison.ranking) == 1:
-        only = f"{found.leader} has a mean of {_mean(found, found.leader)} over {units}."
+        only = f"{found.leader} has a mean of {_mean(found, found.leader)} over {there}."
         return "single", "Only recipe with results", (found.leader,), [f"There is nothing to compare it with. {only}"]
     if not found.comparison.ranked:
-        return "unranked", f"Not ranked: {units}", (), [_unranked(material, found)]
+        return "unranked", f"Not ranked: {there}", (), [_unranked(material, found)]
     if found.comparison.look is None:
-        return "undecided", f"Undecided: {units}", (), [_undecided(material, found)]
+        return "undecided", f"Undecided: {there}", (), [_undecided(material, found)]
     if len(found.sound) == 1:
-        text = f"{found.leader} has a mean of {_mean(found, found.leader)} over {units}; the others are in trouble."
+        text = f"{found.leader} has a mean of {_mean(found, found.leader)} over {there}; the others are in trouble."
         return "single", "Only recipe that trained as it should", (found.leader,), [text]
     if found.alone:
         label = "Winner" if found.beats_all else "Leads the recipes that trained every time"
@@ -180,14 +197,14 @@ def _unranked(material: Material, found: Top) -> str:
         why = "This speaks of one tuning only: another search, deal or seed may well turn the order round"
     else:
         why = f"{studies} studies rank nothing: another one may well turn the order round"
-    several = _units(material, LEAST_RANKED).partition(" ")[2]
+    several = units(material, LEAST_RANKED).partition(" ")[2]
     take = f"From {LEAST_RANKED} {several} on there are intervals to read, from {FIRST_LOOK} on tests"
     setting = f" (budget.studies = {FIRST_LOOK})" if material.unit == "study" else ""
     return f"{why}. Means only: {_means(found)}. {take}{setting}."
 
 
 def _undecided(material: Material, found: Top) -> str:
-    first = _units(material, FIRST_LOOK)
+    first = units(material, FIRST_LOOK)
     return f"Pairs are tested for the first time at {first}. Means so far: {_means(found)}."
 
 
@@ -252,15 +269,8 @@ def _equal(material: Material, pairs: list[PairVerdict]) -> str:
     equal = [pair for pair in pairs if pair.verdict == "equivalent"]
     region = f"±{EQUIVALENCE[PRIMARY]:g}"
     text = f"; {len(equal)} of {len(pairs)} are equivalent within {region}" if equal else ""
-    needed = [pair.studies_for_equivalence for pair in pairs if pair.verdict == "indistinguishable"]
-    known = [one for one in needed if one is not None and one.least is not None]
-    if known:
-        several = _units(material, 2).partition(" ")[2]
-        most = None if any(one.most is None for one in known) else max(one.most or 0 for one in known)
-        least = min(one.least or 0 for one in known)
-        text += (
-            f"; to show equality within {region} takes {range_text(StudiesNeeded(least=least, most=most))} {several}"
-        )
+    if takes := needed_text(pairs):
+        text += f"; to show equality within {region} takes {takes} {units(material, 2).partition(' ')[2]}"
     return text
 
 
@@ -307,15 +317,15 @@ def _caveats(evidence: Evidence, task: str, found: Top) -> list[str]:
         said.append(f"no result yet: {listed(waiting)}")
     said += _dropped(material.dropped(task))
     if comparison.between_looks:
-        units = _units(material, comparison.studies)
+        there = units(material, comparison.studies)
         said.append(
-            f"verdicts are those of the look at {comparison.look}: {units} are there, the next look is at "
+            f"verdicts are those of the look at {comparison.look}: {there} are there, the next look is at "
             f"{comparison.next_look}"
         )
     incomplete = [pair for pair in comparison.pairs if pair.effect.incomplete and not _gone(pair, found)]
     if incomplete:
-        units = _units(material, 2).partition(" ")[2]
-        said.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack {units}")
+        several = units(material, 2).partition(" ")[2]
+        said.append(f"incomplete: {len(incomplete)} of {len(comparison.pairs)} comparisons lack {several}")
     return said
 
 
@@ -369,8 +379,3 @@ def _means(found: Top) -> str:
 
 def _mean(found: Top, name: str) -> str:
     return formats.score(next(one.mean for one in found.comparison.ranking if one.recipe == name))
-
-
-def _units(material: Material, count: int) -> str:
-    several = {"study": "studies", "seed": "seeds"}[material.unit]
-    return f"{count} {material.unit if count == 1 else several}"

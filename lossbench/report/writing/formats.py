@@ -161,6 +161,42 @@ def short_names(names: Sequence[str], most: int = LONGEST_NAME) -> list[str]:
     return found
 
 
+def differing(first: str, second: str) -> tuple[str, str]:
+    """Two names without the words that both begin or end with; an ellipsis stands for those.
+
+    >>> differing("SMALL ALPHA WITH PSILI", "SMALL ALPHA WITH DASIA"), differing("5", "9")
+    (('… PSILI', '… DASIA'), ('5', '9'))
+    >>> differing("IOTA WITH PSILI AND VARIA", "IOTA WITH DASIA AND VARIA"), differing("IOTA", "IOTA WITH VARIA")
+    (('… PSILI …', '… DASIA …'), ('IOTA', 'IOTA WITH VARIA'))
+    """
+    names = first.split(), second.split()
+    room = min(map(len, names)) - 1  # a word of the shorter one stays
+    before = min(_alike(*names), room)
+    after = min(_alike(*(name[::-1] for name in names)), room - before)
+    parts = [name[before : len(name) - after] for name in names]
+    marks = ELLIPSIS if before else "", ELLIPSIS if after else ""
+    one, other = (" ".join(filter(None, (marks[0], *part, marks[1]))) for part in parts)
+    return one, other
+
+
+def class_names(names: Sequence[str], most: int) -> list[str]:
+    """Names of classes for a legend: without the words that all begin with, and without their middle where long.
+
+    >>> class_names(["GREEK SMALL ALPHA", "GREEK SMALL BETA", "GREEK XI"], 24)
+    ['SMALL ALPHA', 'SMALL BETA', 'XI']
+    """
+    words = [name.split() for name in names]
+    same = min(min((_alike(words[0], other) for other in words), default=0), min(map(len, words), default=1) - 1)
+    return short_names([" ".join(each[max(0, same) :]) for each in words], most)
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words both begin with."""
+    return next(
+        (at for at, pair in enumerate(zip(one, other, strict=False)) if len(set(pair)) > 1), min(len(one), len(other))
+    )
+
+
 def parameter(value: object) -> str:
     """A hyper-parameter's value."""
     if isinstance(value, float) and not math.isnan(value):

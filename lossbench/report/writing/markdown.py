@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.drawing.figures import Picture
 from lossbench.report.sections.acting import Steps
+from lossbench.report.sections.card import NOTHING
 from lossbench.report.sections.claim_answers import sentence
 from lossbench.report.sections.findings import INTERVALS, Finding
+from lossbench.report.writing import glossary
 from lossbench.report.writing.cells import Table
 
 _ESCAPES = str.maketrans(
@@ -29,9 +31,9 @@ _ESCAPES = str.maketrans(
 )
 _SECTIONS = (
     ("Pull of the centers", (), ("pulls",)),
-    ("Distances within and between classes", ("histograms",), ("distances_sphere", "distances_raw")),
+    ("Distances within and between classes", ("compactness", "histograms"), ("distances_sphere", "distances_raw")),
     ("Training", ("loss", "validation"), ()),
-    ("Cost and equal time", ("parts", "cost", "time"), ("steps", "cost", "equal_time")),
+    ("Cost and equal time", ("cost", "parts", "time", "fronts"), ("steps", "cost", "equal_time")),
     ("Tuning", ("tuning", "surface"), ("tuned", "tuning_tax", "importances")),
     ("Under bad practice", (), ("malpractice",)),
     ("Every study", (), ("studies", "folds")),
@@ -66,7 +68,10 @@ def table(content: Table) -> Iterator[str]:
 
 def _lines(document: Document) -> Iterator[str]:
     yield f"# {escape(document.question or document.name)}\n"
-    yield f"Experiment **{escape(document.name)}**. Every statement holds {document.scope}.\n"
+    if document.headline:
+        yield f"**{escape(document.headline)}**\n"
+    about = escape(" · ".join((*document.setting, f"lossbench {document.version}")))
+    yield f"Experiment **{escape(document.name)}** · {about}. Every statement holds {document.scope}.\n"
     if document.state:
         yield f"> {escape(document.state)}\n"
     for missing in document.left_out:
@@ -112,10 +117,15 @@ def _answer(item: TaskReport) -> Iterator[str]:
     yield f"## {escape(item.task)}\n"
     names = ", ".join(f"**{escape(name)}**" for name in item.answer.shown)
     yield f"**{escape(item.answer.label)}**{': ' + names if names else ''}. {escape(item.answer.sentence)}\n"
+    for question, text in item.card.rows:
+        yield f"- **{escape(question)}**: {escape(text)}"
+    for line in item.card.beware or (NOTHING,):
+        yield f"- **Beware**: {escape(line)}"
+    if item.card.data:
+        yield f"- {escape(item.card.data)}"
+    yield ""
     for text in filter(None, (item.answer.margin, *item.answer.details)):
         yield f"{escape(text)}\n"
-    for caveat in item.answer.caveats:
-        yield f"> {escape(caveat)}\n"
     yield from _steps(item.steps)
     yield from _pictures(item.pictures, ("headline",))
     yield from _tables(item, ("ranking", "errors"))
@@ -183,4 +193,10 @@ def _protocol(document: Document) -> Iterator[str]:
     for name, text in document.protocol.facts:
         yield f"| {escape(name)} | {escape(text)} |"
     yield "\nTo repeat it, with the resolved experiment that lies beside this file:\n"
-    yield f"```sh\n{document.protocol.command}\n```"
+    yield f"```sh\n{document.protocol.command}\n```\n"
+    if document.too_small:
+        yield f"Left out, with nothing to say at this size: {escape('; '.join(document.too_small))}.\n"
+    yield "## Words\n"
+    for terms in glossary.GROUPS.values():
+        yield from (f"- **{escape(term.name)}**: {escape(term.plain)}." for term in terms)
+        yield ""

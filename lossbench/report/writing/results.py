@@ -44,6 +44,7 @@ def results(evidence: Evidence, document: Document) -> dict[str, Any]:
     material = evidence.material
     standing = summary(evidence, {item.task: item.answer for item in document.tasks})
     return standing | {
+        "headline": document.headline,
         "tasks": [
             short | _details(evidence, item) for short, item in zip(standing["tasks"], document.tasks, strict=True)
         ],

@@ -19,7 +19,40 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
 
-  // Tables: a click or Enter on a header sorts; empty cells stay last.
+  // One task at a time: all that belongs to another one is out of sight, on paper everything is there.
+  const switches = [...document.querySelectorAll(".switch input")];
+  const choose = (task) => {
+    switches.forEach((input) => { input.checked = input.value === task; });
+    document.querySelectorAll("[data-task]").forEach((box) => box.classList.toggle("off", switches.length > 0 && box.dataset.task !== task));
+  };
+  switches.forEach((input) => input.addEventListener("change", () => choose(input.value)));
+  if (switches.length) choose(switches[0].value);
+
+  // What folds away opens for print, and where the address leads into it.
+  const folded = [...document.querySelectorAll("main details")];
+  let closed = [];
+  addEventListener("beforeprint", () => { closed = folded.filter((each) => !each.open && !each.classList.contains("long")); closed.forEach((each) => { each.open = true; }); });
+  addEventListener("afterprint", () => closed.forEach((each) => { each.open = false; }));
+  const follow = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    const box = target.closest("[data-task]");
+    let moved = box !== null && box.classList.contains("off");
+    if (moved) choose(box.dataset.task);
+    for (let each = target.closest("details"); each; each = each.parentElement.closest("details")) {
+      moved ||= !each.open;
+      each.open = true;
+    }
+    if (moved) target.scrollIntoView({ behavior: "instant" });
+  };
+  addEventListener("hashchange", follow);
+  // A second click on a link to where the address is already.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link && link.hash === location.hash) { event.preventDefault(); follow(); }
+  });
+
+  // Tables: a click or Enter on a header sorts, a second one turns it round, a third restores the order; empty cells stay last.
   const key = (row, column) => {
     const cell = row.cells[column];
     const text = cell.dataset.key ?? cell.textContent.trim();
@@ -32,8 +65,10 @@
     const head = heads[column];
     const first = head.classList.contains("number") ? "descending" : "ascending";
     const other = first === "descending" ? "ascending" : "descending";
-    const order = head.getAttribute("aria-sort") === first ? other : first;
+    const now = head.getAttribute("aria-sort");
     heads.forEach((each) => each.removeAttribute("aria-sort"));
+    if (now === other) return table.tBodies[0].append(...table.original);
+    const order = now === first ? other : first;
     head.setAttribute("aria-sort", order);
     const sign = order === "ascending" ? 1 : -1;
     const rows = [...table.tBodies[0].rows].map((row) => [key(row, column), row]);
@@ -41,29 +76,51 @@
     table.tBodies[0].append(...rows.map(([, row]) => row));
   };
   document.querySelectorAll("table").forEach((table) => {
+    table.original = [...table.tBodies[0].rows];
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
       head.append(button);
+      const label = button.querySelector("[data-term]");
+      if (label) { button.dataset.term = label.dataset.term; button.setAttribute("aria-describedby", label.dataset.term + "-text"); }
       button.addEventListener("click", () => sort(table, column));
     });
   });
   document.querySelectorAll("[data-filter]").forEach((input) => {
     const rows = [...document.getElementById(input.dataset.filter).tBodies[0].rows];
+    const none = document.createElement("span");
+    none.setAttribute("role", "status");
+    input.after(none);
     input.addEventListener("input", () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       rows.forEach((row) => { row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word)); });
+      none.textContent = rows.every((row) => row.hidden) ? " No row matches." : "";
     });
   });
 
-  // The section being read is marked in the navigation.
+  // A table that is larger than its place says so.
+  const widths = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+    const wide = target.scrollWidth > target.clientWidth + 1, high = target.scrollHeight > target.clientHeight + 1;
+    const hint = target.nextElementSibling;
+    if (!hint?.classList.contains("more-right")) return;
+    const [sideways, both, down] = hint.children;
+    hint.hidden = !wide && !high;
+    sideways.hidden = !wide;
+    both.hidden = !wide || !high;
+    down.hidden = !high;
+  }));
+  document.querySelectorAll(".scroll").forEach((box) => widths.observe(box));
+
+  // The section being read is marked in the navigation, which moves along with it.
   const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
   const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
     const link = links.get(entry.target.id);
     if (!link || !entry.isIntersecting) return;
     links.forEach((each) => { each.classList.toggle("here", each === link); each.removeAttribute("aria-current"); });
     link.setAttribute("aria-current", "true");
+    const bar = link.parentElement;
+    bar.scrollTo({ left: link.offsetLeft - bar.offsetLeft - (bar.clientWidth - link.offsetWidth) / 2, behavior: "smooth" });
   }), { rootMargin: "-10% 0px -80% 0px" });
   document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
 
@@ -83,6 +140,20 @@
     group.addEventListener("pointerleave", hide);
   });
 
+  // What a word means, under the pointer and under the keyboard's focus.
+  const meaning = (id) => document.getElementById(id + "-text").textContent;
+  document.querySelectorAll("a[data-term], th [data-term]").forEach((word) => {
+    word.addEventListener("pointermove", (event) => show(meaning(word.dataset.term), event.clientX, event.clientY));
+    word.addEventListener("pointerleave", hide);
+    word.addEventListener("focus", () => {
+      if (!word.matches(":focus-visible")) return;
+      const { left, bottom } = word.getBoundingClientRect();
+      show(meaning(word.dataset.term), left, bottom - 12);
+    });
+    word.addEventListener("blur", hide);
+  });
+  addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+
   // Embedding maps.
   const decode = (text) => {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -96,8 +167,10 @@
     const state = { epoch: null, space: "raw", only: null };
     const color = (label) => data.colors[data.classes.indexOf(label) % data.colors.length];
     const epochs = Math.max(...data.maps.map((map) => map.spaces.raw.epochs.length)) - 1;
-    const views = data.maps.map((map) => view(box.querySelector(".maps"), map, data, state, color));
+    const place = box.querySelector(".maps"), legend = box.querySelector(".classes");
+    const views = data.maps.map((map) => view(place, map, data, state, color));
     const redraw = () => views.forEach((each) => each.draw());
+    place.append(legend);
     // The last stop of the slider is the chosen epoch with every sample; the others are epochs 0, 1, 2, ...
     slider.max = epochs + 1;
     slider.value = epochs + 1;
@@ -105,8 +178,8 @@
     const show = () => {
       const value = Number(slider.value);
       state.epoch = value > epochs ? null : value;
-      output.textContent = state.epoch === null ? "chosen" : state.epoch === 0 ? "0 (untrained)" : String(state.epoch);
-      slider.setAttribute("aria-valuetext", output.textContent);
+      output.textContent = state.epoch === null ? "chosen" : state.epoch === 0 ? "0 (untrained)" : String(data.epochs[state.epoch] ?? state.epoch);
+      slider.setAttribute("aria-valuetext", state.epoch === null ? "the chosen epoch" : "epoch " + output.textContent);
       redraw();
     };
     // Play goes through the epochs from the first and stops at the chosen one; moving the slider stops it too.
@@ -127,11 +200,13 @@
     const buttons = data.classes.map((label) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = label;
-      button.style.borderColor = color(label);
+      const mark = document.createElement("b"), name = data.names[data.classes.indexOf(label)];
+      mark.textContent = label;
+      mark.style.borderColor = color(label);
+      button.append(mark, name === String(label) ? "" : " " + data.short[data.classes.indexOf(label)]);
       button.setAttribute("aria-pressed", "false");
-      button.title = data.names[data.classes.indexOf(label)];
-      button.setAttribute("aria-label", "class " + button.title);
+      button.title = name;
+      button.setAttribute("aria-label", "class " + name);
       button.addEventListener("click", () => {
         state.only = state.only === label ? null : label;
         buttons.forEach((each, i) => each.setAttribute("aria-pressed", String(data.classes[i] === state.only)));
@@ -139,7 +214,7 @@
       });
       return button;
     });
-    box.querySelector(".classes").append(...buttons);
+    legend.append(...buttons);
     redraws.push(redraw);
     new ResizeObserver(redraw).observe(box);
   };
@@ -160,10 +235,10 @@
     }]));
     const current = () => {
       const space = spaces[state.space];
-      if (state.epoch === null) return { points: space.points(), labels: map.labels, centers: space.centers() };
+      if (state.epoch === null) return { points: space.points(), labels: map.labels, ids: map.ids, centers: space.centers() };
       const epoch = Math.min(state.epoch, space.epochs.length - 1), centers = space.epochCenters[epoch];
-      if (epoch < 0) return { points: [], labels: [], centers: [] };
-      return { points: space.epochs[epoch](), labels: map.followed, centers: centers ? centers() : [] };
+      if (epoch < 0) return { points: [], labels: [], ids: [], centers: [] };
+      return { points: space.epochs[epoch](), labels: map.followed, ids: map.followedIds, centers: centers ? centers() : [] };
     };
     const draw = () => {
       const width = canvas.clientWidth, ratio = devicePixelRatio || 1;
@@ -202,18 +277,18 @@
       });
       pen.globalAlpha = 1;
       const space = spaces[state.space];
-      const epoch = state.epoch === null ? "epoch " + map.chosen + " (chosen)" : "epoch " + Math.min(state.epoch, Math.max(space.epochs.length - 1, 0)) + ", " + points.length + " samples";
+      const epoch = state.epoch === null ? "epoch " + map.chosen : "epoch " + (data.epochs[Math.min(state.epoch, Math.max(space.epochs.length - 1, 0))] ?? 0) + ", " + points.length + " samples";
       small.textContent = space.note + ", " + epoch;
       canvas.setAttribute("aria-label", "Embedding map of " + map.recipe + ": " + small.textContent);
     };
     canvas.addEventListener("pointermove", (event) => {
-      const box = canvas.getBoundingClientRect(), { points, labels } = current();
+      const box = canvas.getBoundingClientRect(), { points, labels, ids } = current();
       let near = null, least = 12;
       points.forEach(([x, y], i) => {
         const distance = Math.hypot(x * box.width + box.left - event.clientX, y * box.height + box.top - event.clientY);
         if (distance < least) { least = distance; near = i; }
       });
-      if (near === null) hide(); else show("class " + data.names[data.classes.indexOf(labels[near])], event.clientX, event.clientY);
+      if (near === null) hide(); else show("test sample " + ids[near] + ", class " + data.names[data.classes.indexOf(labels[near])], event.clientX, event.clientY);
     });
     canvas.addEventListener("pointerleave", hide);
     return { draw };
@@ -224,4 +299,5 @@
     const data = stored[box.dataset.atlas];
     if (data) atlas(box, data);
   });
+  if (location.hash) follow();
 })();

@@ -1,0 +1,116 @@
+"""The first screen: what its line and its cards say follows from the tests, and nothing is said without one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report.stored import TASK, fill
+from report.test_rendering import with_probe
+
+from lossbench.report.evidence.comparisons import Evidence
+from lossbench.report.evidence.material import gather
+from lossbench.report.sections import card, headline, setting
+from lossbench.report.sections.verdict import answer
+
+BOTH = (TASK, "toy/open-set")
+
+
+def noise(center: float, *, seed: int, spread: float = 0.004) -> list[float]:
+    return list(center + spread * np.random.default_rng(seed).normal(size=7))
+
+
+CLEAR = {"softmax": noise(0.5, seed=1), "center": noise(0.6, seed=2), "triplet": noise(0.45, seed=3)}
+TIED = {"softmax": noise(0.5, seed=1), "center": noise(0.6, seed=2), "triplet": noise(0.606, seed=3, spread=0.01)}
+ALIKE = {name: noise(0.5, seed=seed, spread=0.02) for seed, name in enumerate(("softmax", "center", "triplet"))}
+
+
+def evidence_of(root: Path, *args: object, **options: object) -> Evidence:
+    return Evidence(gather("toy", fill(root, *args, **options)))  # type: ignore[arg-type]
+
+
+def line(evidence: Evidence) -> str:
+    return headline.headline(evidence, [answer(evidence, task) for task in evidence.material.tasks])
+
+
+def test_a_winner_on_every_task_is_named(tmp_path: Path) -> None:
+    assert line(evidence_of(tmp_path, CLEAR, tasks=BOTH)) == (
+        "center wins on both tasks. It is better than softmax on each."
+    )
+
+
+def test_of_those_that_tie_the_cheapest_by_test_is_named_with_its_cost_and_that_of_the_dearest(tmp_path: Path) -> None:
+    fill(tmp_path, TIED)
+    with_probe(tmp_path, ["softmax", "center", "triplet"])  # steps of 1.33, 1.67 and 2 bare ones
+    evidence = Evidence(gather("toy", tmp_path))
+    assert answer(evidence, TASK).names[0] == "triplet", "the higher mean, and the dearer one"
+    assert line(evidence) == (
+        f"center ties for first on {TASK} at 1.7 times the bare step; triplet costs 2.0. It is better than softmax."
+    )
+
+
+def test_what_was_not_told_from_the_reference_is_not_called_better(tmp_path: Path) -> None:
+    wide = {"softmax": noise(0.5, seed=1), "center": noise(0.51, seed=2, spread=0.02), "triplet": noise(0.45, seed=3)}
+    evidence = evidence_of(tmp_path, wide)
+    assert "center" in answer(evidence, TASK).names
+    assert "better" not in line(evidence)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "options", "said"),
+    [
+        (ALIKE, {"baselines": ()}, f"{TASK}: no recipe was shown to differ."),
+        ({name: own[:2] for name, own in CLEAR.items()}, {}, f"{TASK}: so few studies rank nothing."),
+        ({name: own[:5] for name, own in CLEAR.items()}, {}, f"{TASK}: the first test is still to come."),
+        (CLEAR, {"pixels": 0.9}, f"{TASK}: no recipe is shown to be better than raw pixels."),
+    ],
+)
+def test_without_a_leader_the_line_says_why(
+    tmp_path: Path, recipes: dict[str, list[float]], options: dict[str, float], said: str
+) -> None:
+    assert line(evidence_of(tmp_path, recipes, **options)) == said
+
+
+def test_a_card_says_effect_certainty_cost_and_catch(tmp_path: Path) -> None:
+    fill(tmp_path, TIED, default={"softmax": -0.02})
+    with_probe(tmp_path, ["softmax", "center", "triplet"])
+    evidence = Evidence(gather("toy", tmp_path))
+    found = card.card(evidence, TASK, answer(evidence, TASK))
+    rows = dict(found.rows)
+    means = {name: evidence.material.mean(TASK, name, "test.sphere.map_at_r") for name in TIED}
+    assert f"+{means['triplet'] - means['softmax']:.3f} over softmax ({means['softmax']:.3f})" in rows["Effect"]
+    assert f"+{means['triplet'] - 0.2:.3f} over pixels (0.200)" in rows["Effect"]
+    assert rows["How sure"].startswith("7 studies. softmax is worse than triplet (adjusted p < 0.001)")
+    assert "which of the 2 is highest is open" in rows["How sure"]
+    said = r"A training step takes this many bare steps: 1\.6\d center and (1\.9|2\.0)\d triplet\."
+    assert re.fullmatch(said, rows["Cost"])
+    assert any(text.startswith("below its own default on test: softmax") for text in found.beware)
+    assert "whether training was long enough was not checked" in found.beware
+
+
+def test_leaders_like_the_reference_are_a_catch(tmp_path: Path) -> None:
+    scores = {
+        "softmax": noise(0.56, seed=1, spread=0.012),
+        "center": noise(0.59, seed=2, spread=0.03),
+        "triplet": noise(0.6, seed=3, spread=0.004),
+    }
+    evidence = evidence_of(tmp_path, scores)
+    found = answer(evidence, TASK)
+    assert set(found.names) == {"triplet", "center"}
+    assert evidence.primary[TASK].pair("center", "softmax").verdict == "indistinguishable"
+    assert "not told from softmax either: center" in card.card(evidence, TASK, found).beware
+
+
+def test_the_setting_has_date_studies_machine_and_the_size_of_each_split(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path, CLEAR)
+    date, *rest = setting.setting(evidence.material)
+    assert len(date.split("-")) == 3
+    assert rest == ["7 studies", "1 final run a study", "3 recipes", "test"]
+    assert setting.data(evidence.material, TASK) == "Test: 3 classes, 18 samples", "an older plan: what runs kept"
+    parts = {part: {"classes": 3, "samples": 1100 + place} for place, part in enumerate(("train", "val", "test"))}
+    evidence.material.plan["splits"] = {TASK: parts}
+    assert setting.data(evidence.material, TASK) == (
+        "Training: 3 classes, 1,100 samples; Validation: 3 classes, 1,101 samples; Test: 3 classes, 1,102 samples"
+    )
