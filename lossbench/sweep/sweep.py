@@ -58,7 +58,7 @@ class Sweep:
     def run(self) -> None:
         """Run what is missing. Results are stored the moment they arrive; stopping loses only runs in flight."""
         earlier = planned_before(self.plan, self.store)
-        self.progress.start(self.planned, getattr(self.feed.executor, "workers", 1))
+        self.progress.start(self._planned(self.plan.makes), getattr(self.feed.executor, "workers", 1))
         self.need_all()
         self._report_stale(earlier)
         self._register_claims(earlier)
@@ -98,11 +98,14 @@ class Sweep:
     @property
     def planned(self) -> int:
         """Rows of the results table, as far as studies are planned by now."""
+        return self._planned(lambda study: True)
+
+    def _planned(self, counts: Callable[[int], bool]) -> int:
         pilots = sum(job.role == "pilot" for job in self.jobs)
         return pilots + sum(
             sum(self.plan.run_counts(task, number, race.recipes_of(number)))
             for task, race in self.races.items()
-            for number in range(1, race.until + 1)
+            for number in filter(counts, range(1, race.until + 1))
         )
 
     def _between(self) -> None:
@@ -124,8 +127,9 @@ class Sweep:
         first, last = race.begun + 1, race.until
         if first > last:
             return
-        self.progress.total = self.planned
-        open_studies = set(range(first, last + 1))
+        self.progress.total = self._planned(self.plan.makes)
+        made = list(filter(self.plan.makes, range(first, last + 1)))
+        open_studies = set(made)
         race.begun = last
 
         def ended(number: int, scores: Mapping[str, float]) -> None:
@@ -135,7 +139,7 @@ class Sweep:
                 race.decide()
                 self._go_on(task)
 
-        for number in range(first, last + 1):
+        for number in made:
             self._begin_study(Study(self.plan, task, number), race.recipes_of(number), partial(ended, number))
 
     def _begin_study(
