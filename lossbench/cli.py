@@ -125,6 +125,7 @@ def main() -> None:
     metavar="ADDRESS",
     help="Run on the nodes of this dask scheduler (tcp://HOST:8786), or on N nodes started here (local:N).",
 )
+@click.option("--share", metavar="K/N", help="Make part K of N of the studies only; `merge` unites the parts.")
 @PLUGINS
 @click.option("--dry-run", is_flag=True, help="Show the plan and its estimated time, and run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Run again what is stored as failed.")
@@ -136,6 +137,7 @@ def run(
     overrides: tuple[str, ...],
     workers: int | None,
     cluster: str | None,
+    share: str | None,
     plugins: tuple[Path, ...],
     dry_run: bool,
     retry_failed: bool,
@@ -153,6 +155,7 @@ def run(
         if ranks.is_first():
             click.echo(flags.shown(given))
     plan = launch.prepare(file, overrides, plugins)
+    plan = plan if share is None else launch.shared(plan, share)
     store = Store(runs)
     if dry_run:
         for line in launch.try_network(plan):
@@ -189,7 +192,9 @@ def status(folder: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("run_id")
+@click.argument("run_id", required=False)
+@click.option("--sample", metavar="SHARE", help="Repeat this share of all stored runs instead, such as 5%.")
+@click.option("--seed", default=0, show_default=True, help="Draw another sample.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
@@ -198,14 +203,36 @@ def status(folder: Path, as_json: bool) -> None:
 )
 @RUNS
 @one_line_errors
-def replay(run_id: str, tolerance: float | None, runs: Path) -> None:
-    """Repeat a stored run and compare its figures."""
+def replay(run_id: str | None, sample: str | None, seed: int, tolerance: float | None, runs: Path) -> None:
+    """Repeat a stored run, or a sample of them, and compare the figures."""
     from lossbench.sweep import launch
 
-    found = launch.replay(runs, run_id, tolerance)
+    if (run_id is None) == (sample is None):
+        fail("replay: name a run, or say how many with --sample 5%")
+    if sample is not None:
+        audit = launch.audit(runs, sample, seed, tolerance)
+        for line in audit.lines():
+            click.echo(line)
+        sys.exit(0 if audit.agrees else 1)
+    found = launch.replay(runs, str(run_id), tolerance)
     for line in found.lines():
         click.echo(line)
     if not found.agrees:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("folders", metavar="[NAME=]FOLDER...", nargs=-1, required=True)
+@path_option("--into", required=True, help="The new runs folder.")
+@one_line_errors
+def merge(folders: tuple[str, ...], into: Path) -> None:
+    """Unite the runs folders of several machines in a new one."""
+    from lossbench.sweep import merging
+
+    found = merging.merge([merging.Source.given(text) for text in folders], into)
+    for line in found.lines():
+        click.echo(line)
+    if found.problems:
         sys.exit(1)
 
 

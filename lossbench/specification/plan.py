@@ -59,6 +59,7 @@ class Plan:
         vectors: tasks whose samples are vectors.
         file_digest: SHA-256 of the experiment file; empty where there is no file.
         weights_file, weights: where the weights of `[pretrained]` lie, and their SHA-256; empty without.
+        share: (k, n): only every n-th study is made, from the k-th on; others make the rest.
     """
 
     experiment: Experiment
@@ -75,6 +76,12 @@ class Plan:
     file_digest: str = ""
     weights_file: str = ""
     weights: str = ""
+    share: tuple[int, int] = (1, 1)
+
+    def makes(self, study: int) -> bool:
+        """Whether a study is of the share that is made here."""
+        first, of = self.share
+        return study % of == first % of
 
     def steps_an_epoch(self, task: Task) -> int:
         """Full batches in the training split of a task."""

@@ -67,7 +67,7 @@ def survey(plan: Plan, store: Store) -> Survey:
     looked = _Looking(plan, store)
     planned = Counter[Kind]((job.spec.task, "pilot") for job in looked.jobs if job.role == "pilot")
     for task, race in looked.races.items():
-        for number in range(1, race.until + 1):
+        for number in filter(plan.makes, range(1, race.until + 1)):
             counts = plan.run_counts(task, number, race.recipes_of(number))
             planned.update({(task, kind): count for kind, count in counts._asdict().items()})
     return Survey(looked.plan, looked.found, planned)

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from lossbench.specification.plan import Plan, make_plan
 from lossbench.specification.spec import Budget, Experiment, RunSpec, SpecError, Task, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import estimate, ranks
+from lossbench.sweep.audit import Audit, parsed_share
+from lossbench.sweep.audit import audit as audit_runs
 from lossbench.sweep.driver import Note, driving
 from lossbench.sweep.plan_file import planned_before, stale_reasons
 from lossbench.sweep.probe import run_probe, run_scaling
@@ -46,6 +49,23 @@ def prepare(file: Path, overrides: Sequence[str], plugin_files: Sequence[Path]) 
         return make_plan(read_experiment(path, overrides), file=path, plugin_files=plugin_files)
     except SpecError as error:
         raise SpecError(blamed(error.mistakes, path, overrides)) from error
+
+
+def shared(plan: Plan, text: str) -> Plan:
+    """The plan of which only a share of the studies is made here: `2/3` is every third one from the second on.
+
+    Raises:
+        SpecError: it is no share, or how many studies there are hangs on the results of all.
+    """
+    first, _, of = text.partition("/")
+    if not (first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
+        raise SpecError([f"--share: {text!r} is not K/N, a part K from 1 to N of N parts"])
+    budget = plan.experiment.budget
+    if budget.studies.least < budget.studies.most or budget.racing:
+        raise SpecError(
+            ["--share: needs a number of studies and no racing: what goes on hangs on all studies together"]
+        )
+    return replace(plan, share=(int(first), int(of)))
 
 
 def find_experiment(file: Path) -> Path:
@@ -84,7 +104,8 @@ def run(
             board.message(f"warning: {warning}")
         sweep = Sweep(plan, store, executor, board, retry_failed=retry_failed, beat=beat)
         sweep.run()
-        if ranks.started() == 1:  # the probe measures the steps of one process
+        # The probe measures the steps of one process, at the median of all studies.
+        if ranks.started() == 1 and plan.share == (1, 1):
             _probe(sweep.plan, store, executor, board)
 
 
@@ -227,6 +248,28 @@ def replay(runs: Path, run_id: str, tolerance: float | None) -> Replay:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
+def audit(runs: Path, sample: str, seed: int, tolerance: float | None) -> Audit:
+    """Repeat a seeded share of the stored runs on a worker process.
+
+    Raises:
+        SpecError: `sample` is no share.
+        StoreError: no run is stored there.
+    """
+    share = parsed_share(sample)
+    executor = ProcessExecutor(1, preload=PRELOAD)
+    try:
+        return audit_runs(
+            runs,
+            share,
+            seed,
+            executor,
+            tolerance=TOLERANCE if tolerance is None else tolerance,
+            check=lambda record: ranks.check(spec_of(record).training),
+        )
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
 def check_writable(*folders: Path) -> None:
     """Make the folders and see that files can be written there; leave nothing behind where one cannot.
 
@@ -260,7 +303,8 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
         trials = _counted(experiment.budget.trials if recipe.searched else 1, "trial")
         lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} a study")
     lines.append(f"  {_budget(experiment.budget)}")
-    lines.append(f"{looked.planned.total()} planned runs, {len(looked.found)} of them done")
+    part = "" if plan.share == (1, 1) else f" in part {plan.share[0]} of {plan.share[1]} of the studies"
+    lines.append(f"{looked.planned.total()} planned runs{part}, {len(looked.found)} of them done")
     left_s = estimate.seconds_left(looked)
     on = f"on {count} worker{'s' if count > 1 else ''}"
     lines.append(f"time not known yet {on}: the pilot comes first" if math.isnan(left_s) else

@@ -54,7 +54,7 @@ class Replay:
             found.append("  code, data, plugins, libraries and kind of machine are those of the stored run")
         if not self.changed:
             return [*found, f"all {self.figures} figures agree bit for bit"]
-        widest = max(self.changed, key=lambda name: _distance(*self.changed[name]))
+        widest = max(self.changed, key=lambda name: distance(*self.changed[name]))
         stored, now = self.changed[widest]
         found.append(f"{len(self.changed)} of {self.figures} figures differ; most of all {widest}: {stored}, now {now}")
         within = f"{self.tolerance:g} of a figure's size (absolute below 1)"
@@ -101,7 +101,7 @@ def replay(record: Record, executor: Executor, *, tolerance: float = TOLERANCE) 
     repeated, _ = executor.submit(execute_spec, replace(spec, provenance=now)).result()
     if repeated["status"] == "failed" != record["status"]:
         raise PluginError(f"run {spec.run_id}: the repetition failed: {repeated['error']}")
-    before, after = (dict(_figures(each)) for each in (record, repeated))
+    before, after = (dict(figures(each)) for each in (record, repeated))
     changed = {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
@@ -112,7 +112,7 @@ def replay(record: Record, executor: Executor, *, tolerance: float = TOLERANCE) 
         differences=tuple(_differences(spec.provenance, now, record, repeated)),
         figures=len(before.keys() | after.keys()),
         changed=changed,
-        beyond=tuple(name for name, pair in changed.items() if _distance(*pair) > tolerance),
+        beyond=tuple(name for name, pair in changed.items() if distance(*pair) > tolerance),
         tolerance=tolerance,
     )
 
@@ -143,7 +143,7 @@ def _differences(before: Provenance, now: Provenance, record: Record, repeated: 
                 seen.add(name)
 
 
-def _figures(record: Record) -> Iterator[tuple[str, Any]]:
+def figures(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Every figure of a record that a repetition must give again: names to numbers or words."""
     for name in ("status", "best_epoch", "diverged_epoch"):
         yield name, record.get(name)
@@ -161,7 +161,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _distance(before: Any, after: Any) -> float:
+def distance(before: Any, after: Any) -> float:
     """The difference by the figure's size, or as it is below 1; infinite between a figure and none."""
     if isinstance(before, int | float) and isinstance(after, int | float):
         return abs(before - after) / max(1.0, abs(before))

@@ -99,18 +99,19 @@ class Sweep:
     @property
     def planned(self) -> int:
         """Rows of the results table, as far as studies are planned by now."""
-        return self._kinds().total()
+        return self._kinds(lambda study: True).total()
 
-    def _kinds(self) -> Counter[str]:
-        """How many runs of each kind are planned by now."""
+    def _kinds(self, counts: Callable[[int], bool]) -> Counter[str]:
+        """How many runs of each kind are planned by now, in the studies that count."""
         planned = Counter(pilot=sum(job.kind == "pilot" for job in self.jobs))
         for task, race in self.races.items():
-            for number in range(1, race.until + 1):
+            for number in filter(counts, range(1, race.until + 1)):
                 planned.update(self.plan.run_counts(task, number, race.recipes_of(number))._asdict())
         return planned
 
     def _expect(self) -> None:
-        self.progress.expect(self._kinds(), max(race.until for race in self.races.values()))
+        """Tell the board what is made here."""
+        self.progress.expect(self._kinds(self.plan.makes), max(race.until for race in self.races.values()))
 
     def _between(self) -> None:
         """While runs go on: a sign of life, and the plan as often as costs little."""
@@ -132,7 +133,8 @@ class Sweep:
         if first > last:
             return
         self._expect()
-        open_studies = set(range(first, last + 1))
+        made = list(filter(self.plan.makes, range(first, last + 1)))
+        open_studies = set(made)
         race.begun = last
 
         def ended(number: int, scores: Mapping[str, float]) -> None:
@@ -142,7 +144,7 @@ class Sweep:
                 race.decide()
                 self._go_on(task)
 
-        for number in range(first, last + 1):
+        for number in made:
             self._begin_study(Study(self.plan, task, number), race.recipes_of(number), partial(ended, number))
 
     def _begin_study(

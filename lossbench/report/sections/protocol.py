@@ -41,6 +41,16 @@ def environments(material: Material) -> list[str]:
     return sorted(found)
 
 
+def submitters(material: Material) -> list[str]:
+    """Of a merged folder who computed how many of the runs, on which kinds of host, by the names they gave."""
+    planned, found = set(material.table["run_id"]), []
+    for name, runs in material.store.read_submitters().items():
+        own = planned.intersection(runs)
+        hosts = {material.record(run).get("environment", {}).get("system", "an unnamed host") for run in own}
+        found += [f"{name}: {len(own):,} runs on {', '.join(sorted(hosts))}"] if own else []
+    return found
+
+
 def resolved_toml(experiment: Mapping[str, Any]) -> str:
     """The experiment with every default and every override filled in, as a TOML file."""
     plain = {key: value for key, value in experiment.items() if not isinstance(value, Mapping)}
@@ -79,6 +89,8 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
         yield "plugin", f"{plugin[0]}, SHA-256 {plugin[1]}"
     for environment in environments(material):
         yield "environment", environment
+    for submitter in submitters(material):
+        yield "computed by", submitter
     progress = material.progress
     yield "runs", f"{progress.finished} of {progress.planned} planned, {progress.failed} failed"
 

@@ -1,4 +1,4 @@
-"""`runs/`: one folder a run, written whole or not at all; and the table made from it.
+"""`runs/`: one folder a run, written whole or not at all.
 
 runs/<run_id>/result.json       written last: a run without it did not finish
 runs/<run_id>/embeddings.npz    what the report draws
@@ -7,18 +7,16 @@ runs/<run_id>/audit.json        per-epoch test scores: sealed, read by one secti
 runs/experiments/<name>.json    the resolved plan: which run plays which role
 runs/claims/<name>.json         digests of its claims, and which of them are post hoc
 runs/probes/<name>.json         what its cost probe measured
+runs/submitters.json            of a merged folder: who computed which runs
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
 import os
-import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,16 +26,18 @@ import orjson
 import pandas as pd
 
 from lossbench.specification.spec import SCHEMA
+from lossbench.store.records import (
+    RefusedError,
+    StoreError,
+    described,
+    dump,
+    opened,
+    with_checksum,
+    write_whole,
+)
+from lossbench.store.tables import METRIC_GROUPS, plan_table
 
-ROW_COLUMNS = ["experiment", "dataset", "protocol", "study", "recipe", "role", "trial", "seed", "run_id", "status"]
 KEPT_RECORDS = 1024  # in memory
-METRIC_GROUPS = ("train", "val", "test")
-JSON = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY  # NaN, which JSON lacks, is null
-CHECKSUM, END = b',\n  "sha256": "', b"\n}"  # a result ends with the SHA-256 of what it is without this entry
-
-
-class StoreError(OSError):
-    """The runs folder cannot be used; the message is one line for the user."""
 
 
 class Store:
@@ -57,10 +57,13 @@ class Store:
         if run_id not in self._cache:
             try:
                 with open(f"{self.root}/{run_id}/result.json", "rb") as file:  # noqa: PTH123  # ten thousand at a resume
-                    record = _opened(file.read(), run_id)
+                    record = opened(file.read(), run_id)
             except OSError:
                 return None
-            if record is None or not self._has_files(record):
+            except RefusedError:
+                self.damaged.add(run_id)
+                return None
+            if not self._has_files(record):
                 self.damaged.add(run_id)
                 return None
             self._keep(record)
@@ -85,14 +88,14 @@ class Store:
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes the names for flags
             files["embeddings.npz"] = buffer.getvalue()
         if audit:
-            files["audit.json"] = _dump(audit)
+            files["audit.json"] = dump(audit)
         if checkpoint is not None:
             files["model.pt"] = checkpoint
         for name, stored in files.items():
             write_whole(folder / name, stored)
-        described = {name: _described(stored) for name, stored in files.items()}
-        content = _dump({**record, "files": described})
-        write_whole(folder / "result.json", _with_checksum(content))
+        beside = {name: described(stored) for name, stored in files.items()}
+        content = dump({**record, "files": beside})
+        write_whole(folder / "result.json", with_checksum(content))
         self.damaged.discard(record["run_id"])
         self._keep(orjson.loads(content))
 
@@ -118,7 +121,7 @@ class Store:
             return {}
         content = path.read_bytes()
         known = (self.read(run_id) or {}).get("files", {}).get(path.name)
-        if known is not None and known != _described(content):
+        if known is not None and known != described(content):
             raise StoreError(f"{path}: is damaged; delete {path.parent} and run the experiment again")
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return dict(stored)
@@ -143,7 +146,7 @@ class Store:
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep the resolved plan of an experiment."""
         (self.root / "experiments").mkdir(parents=True, exist_ok=True)
-        write_whole(self.root / "experiments" / f"{plan['name']}.json", _dump(plan))
+        write_whole(self.root / "experiments" / f"{plan['name']}.json", dump(plan))
 
     def read_plan(self, name: str) -> dict[str, Any]:
         """The resolved plan of an experiment.
@@ -182,7 +185,7 @@ class Store:
     def write_probe(self, name: str, content: Mapping[str, Any]) -> None:
         """Keep what the cost probe of an experiment measured."""
         (self.root / "probes").mkdir(parents=True, exist_ok=True)
-        write_whole(self.root / "probes" / f"{name}.json", _dump(content))
+        write_whole(self.root / "probes" / f"{name}.json", dump(content))
 
     def read_probe(self, name: str) -> dict[str, Any] | None:
         """What the cost probe of an experiment measured; None where there is nothing to read."""
@@ -192,17 +195,27 @@ class Store:
             return None
         return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
 
+    def write_submitters(self, runs: Mapping[str, Iterable[str]]) -> None:
+        """Keep who computed what: a submitter's name, as given, to run ids."""
+        document = {"schema": SCHEMA, "runs": {name: sorted(own) for name, own in sorted(runs.items())}}
+        write_whole(self.root / "submitters.json", json.dumps(document, indent=1).encode())
+
+    def read_submitters(self) -> dict[str, list[str]]:
+        """A submitter's name to the runs that they computed; empty where nobody was named."""
+        try:
+            document = json.loads((self.root / "submitters.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        runs = document.get("runs") if isinstance(document, dict) else None
+        return (
+            {str(name): list(map(str, own)) for name, own in runs.items() if isinstance(own, list)}
+            if isinstance(runs, dict)
+            else {}
+        )
+
     def table(self, plan: Mapping[str, Any]) -> pd.DataFrame:
         """One row a planned run, one column a figure; runs that are not there yet have status `missing`."""
-        rows = plan["rows"]
-        named = [{"experiment": plan["name"], "study": 1} | row for row in rows]
-        lead = [{key: row[key] for key in ROW_COLUMNS[:-1]} for row in named]
-        folds = [{} if row.get("fold") is None else {"fold": row["fold"]} for row in rows]
-        runs = {run_id: self._figures(run_id) for run_id in dict.fromkeys(row["run_id"] for row in rows)}
-        figures = {group: [runs[row["run_id"]][group] for row in rows] for group in ("", *METRIC_GROUPS, "cost")}
-        parts = [_columns(found).add_prefix(f"{group}." if group else "") for group, found in figures.items()]
-        params = _columns([row["params"] for row in rows]).add_prefix("param.")
-        return _in_order(pd.concat([_columns(lead), _columns(folds), params, *parts], axis=1))
+        return plan_table(plan, self._figures)
 
     def _figures(self, run_id: str) -> dict[str, Mapping[str, Any]]:
         """What the table shows of a run, by group of columns."""
@@ -232,89 +245,8 @@ def load_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, sync it and rename it: readers see all of it or nothing."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk too, where the system can be told to."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns in the documented order, rows sorted by them."""
-    groups = ["param.", "train.", "val.", "test.", "cost."]
-    found = {group: sorted(name for name in table.columns if name.startswith(group)) for group in groups}
-    middle = [name for name in ("best_epoch", "diverged_epoch") if name in table.columns]
-    lead = found.pop("param.")
-    if "fold" in table:
-        lead.insert(0, "fold")
-        table = table.astype({"fold": "Int64"})
-    table = table[ROW_COLUMNS + lead + middle + [name for group in found.values() for name in group]]
-    return table.sort_values(ROW_COLUMNS, ignore_index=True)
-
-
-def _dump(content: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(content, default=_plain, option=JSON)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has no word for, in one that it has."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Iterable):
-        return list(value)
-    raise TypeError(f"not a JSON value: {value!r}")
-
-
-def _columns(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One column a name that any run has; null, in a column of nothing else too, is NaN."""
-    table = pd.DataFrame(found)
-    return table.astype(dict.fromkeys(table.columns[table.isna().all()], float))
-
-
-def _with_checksum(content: bytes) -> bytes:
-    """A result as it is stored."""
-    return content.removesuffix(END) + CHECKSUM + hashlib.sha256(content).hexdigest().encode() + b'"' + END
-
-
-def _described(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
 def _size(path: str) -> int | None:
     try:
         return os.stat(path).st_size  # noqa: PTH116  # several for each of ten thousand runs
     except OSError:
         return None
-
-
-def _opened(stored: bytes, run_id: str) -> dict[str, Any] | None:
-    """The record in a result file; None where it is of another schema or run, or not what was written."""
-    content = stored.rpartition(CHECKSUM)[0] + END
-    if stored != _with_checksum(content):
-        return None
-    try:
-        record = orjson.loads(content)
-    except ValueError:
-        return None
-    fits = isinstance(record, dict) and record.get("schema") == SCHEMA and record.get("run_id") == run_id
-    return record if fits else None
