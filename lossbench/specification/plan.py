@@ -52,6 +52,7 @@ class Plan:
     Attributes:
         train_sizes, scored, pixels: training images of a task, its validation and test images, values in one of them;
             for the estimate of time.
+        classes: of a task's training, validation and test samples.
         deals: tasks whose training and validation every study deals anew.
         folds: tasks of which a study is a fold, and how many they have.
         vectors: tasks whose samples are vectors.
@@ -65,6 +66,7 @@ class Plan:
     train_sizes: Mapping[Task, int]
     scored: Mapping[Task, tuple[int, int]]
     pixels: Mapping[Task, int]
+    classes: Mapping[Task, tuple[int, int, int]]
     deals: frozenset[Task]
     folds: Mapping[Task, int]
     vectors: frozenset[Task]
@@ -209,6 +211,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
         train_sizes={task: data.train_size for task, data in looked.items()},
         scored={task: data.scored for task, data in looked.items()},
         pixels={task: data.pixels for task, data in looked.items()},
+        classes={task: data.classes for task, data in looked.items()},
         deals=frozenset(task for task, data in looked.items() if data.deals and task.splits == "dealt"),
         folds={task: data.folds for task, data in looked.items() if data.folds},
         vectors=vectors,
@@ -298,6 +301,7 @@ class _Data(NamedTuple):
         train_size: training images, the fewest of any fold.
         scored: validation and test images.
         pixels: values in one image.
+        classes: of training, validation and test samples.
         deals: whether two deals of it can differ.
         folds: folds of its pairs file; 0 where it has none.
         vectors: whether its samples are vectors.
@@ -307,6 +311,7 @@ class _Data(NamedTuple):
     train_size: int
     scored: tuple[int, int]
     pixels: int
+    classes: tuple[int, int, int]
     deals: bool
     folds: int
     vectors: bool
@@ -331,11 +336,17 @@ def _look_at(task: Task, training: Training) -> _Data:
     free = deals.leaves_free(
         source, task.protocol, parts, train_classes=task.train_classes, val_classes=task.val_classes
     )
+    train, val = (
+        training_samples(source, parts, task.train_classes),
+        validation_samples(source, parts, task.val_classes),
+    )
+    counts = [len(splits.classes_of(source, samples)) for samples in (train, val, parts.test)]
     return _Data(
         checksum=source.checksum,
         train_size=size,
-        scored=(len(validation_samples(source, parts, task.val_classes)), len(parts.test)),
+        scored=(len(val), len(parts.test)),
         pixels=int(np.prod(source.samples.shape[1:])),
+        classes=(counts[0], counts[1], counts[2]),
         deals=free,
         folds=splits.folds(source, task.protocol),
         vectors=source.features is not None,
