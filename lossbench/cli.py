@@ -177,6 +177,34 @@ def run(
 
 
 @main.command()
+@click.argument("data", metavar="PATH")
+@click.option("--name", show_default="that of PATH", help="Name the experiment and its file.")
+@one_line_errors
+def start(data: str, name: str | None) -> None:
+    """Look at your own data and write an experiment for it."""
+    from lossbench.start import looking, writing
+    from lossbench.store import Store
+    from lossbench.sweep import launch
+
+    name = name or writing.name_for(data)
+    file = Path(f"{name}.toml")
+    if file.exists():
+        fail(f"{file}: is there already; give another --name")
+    found = looking.look(data)
+    for line in (*looking.facts(found), "what can be asked:", *looking.questions(found)):
+        click.echo(line)
+    file.write_text(writing.experiment(found, name), encoding="utf-8")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # said above
+            plan = launch.prepare(file, (), ())
+    except ValueError:
+        file.unlink()
+        raise
+    click.echo(f"{file}:\n{launch.describe(plan, Store(Path('runs')), None)}")
+    click.echo(f"next: lossbench run {file} --quick --name {name}-quick, then lossbench run {file}")
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
 @JSON
 @one_line_errors

@@ -62,7 +62,7 @@ def test_every_shipped_experiment_stands_in_the_readme_and_every_published_repor
 
 
 def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
-    """Each `lossbench run` as a dry run, with the README's own plugin and a folder of pictures."""
+    """Each `lossbench start`, and `run` as a dry run, with the README's own plugin and a folder of pictures."""
     page = ROOT / "README.md"
     monkeypatch.chdir(tmp_path)
     plugin = next(text for text in blocks(page, "python") if "@loss(" in text)
@@ -77,11 +77,13 @@ def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
         for number in range(16):
             image = Image.fromarray(rng.integers(256, size=(8, 8), dtype=np.uint8))
             image.save(tmp_path / "pictures" / name / f"{number}.png")
-    commands = [line for text in blocks(page, "sh") for line in text.splitlines() if line.startswith("lossbench run")]
-    assert len(commands) >= 5
+    lines = [line for text in blocks(page, "sh") for line in text.splitlines()]
+    commands = [line for line in lines if line.startswith(("lossbench run", "lossbench start"))]
+    assert len(commands) >= 6
     for command in commands:
         arguments = shlex.split(command, comments=True)[1:]
-        result = CliRunner().invoke(main, [*arguments, *(["--dry-run"] if "--dry-run" not in arguments else [])])
+        runs = arguments[0] == "run" and "--dry-run" not in arguments
+        result = CliRunner().invoke(main, [*arguments, *(["--dry-run"] if runs else [])])
         assert result.exit_code == 0, f"{command}\n{result.output}"
 
 

@@ -21,6 +21,7 @@ QUICK = (
 )  # minutes, to see whether everything works
 SUFFIXES = {".csv": "csv", ".npz": "features", ".parquet": "features"}
 PROTOCOL = "closed-set"  # tests on other samples of the same classes, of which any data with two a class has some
+OF_VECTORS = "residual"  # the network for features; those of pictures are the file's
 PICTURE_SIZE = 32  # pixels: what the shipped networks train on in minutes; pictures of one size need not be scaled
 
 
@@ -40,7 +41,7 @@ def settings(
     """
     found = list(QUICK) if quick else []
     found += [f"name={name}"] if name is not None else []
-    found += [task(data)] if data is not None else []
+    found += [task(data), *_network(data)] if data is not None else []
     found += [f"budget.studies={studies}"] if studies is not None else []
     found += [f"training.epochs={epochs}"] if epochs is not None else []
     found += [f"recipes={json.dumps([each.strip() for each in recipes.split(',')])}"] if recipes is not None else []
@@ -54,15 +55,24 @@ def shown(overrides: Sequence[str]) -> str:
 
 def task(data: str, **given: str | int) -> str:
     """The one task that `--data` names; `given` are further settings of it, or others than the flag's."""
-    dataset = _dataset(data)
+    dataset = dataset_of(data)
     kind = dataset.partition(":")[0]
     size = {"input_size": PICTURE_SIZE} if kind in ("folder", "csv") else {}
     settings = {"dataset": dataset, "protocol": PROTOCOL, **size, **given}
     return f"tasks=[{{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in settings.items())} }}]"
 
 
-def _dataset(data: str) -> str:
-    """What an experiment would call it: `folder:PATH`, `csv:PATH`, `features:PATH`, or the name itself."""
+def _network(data: str) -> list[str]:
+    """A network for data that are vectors, where the file's own is one of pictures."""
+    return [f"backbone={OF_VECTORS}"] if dataset_of(data).startswith("features:") else []
+
+
+def dataset_of(data: str) -> str:
+    """What an experiment would call it: `folder:PATH`, `csv:PATH`, `features:PATH`, or the name itself.
+
+    Raises:
+        PluginError: it is neither a folder, a table, a file of features, nor a data set's name.
+    """
     known, path = registry.names("dataset"), Path(data).expanduser()
     if data.partition(":")[0] in known:
         return data
@@ -71,6 +81,6 @@ def _dataset(data: str) -> str:
     if path.suffix.lower() in SUFFIXES:
         return f"{SUFFIXES[path.suffix.lower()]}:{data}"
     raise PluginError(
-        f"--data {data}: is no folder of pictures, no .csv of paths and labels, no .npz or .parquet of features and no "
+        f"{data}: is no folder of pictures, no .csv of paths and labels, no .npz or .parquet of features and no "
         f"data set{nearest(data, known)}"
     )

@@ -408,7 +408,7 @@ def _look_at(task: Task, training: Training) -> _Data:
         train_size=size,
         scored=(len(samples["val"]), len(samples["test"])),
         pixels=int(np.prod(source.samples.shape[1:])),
-        parts={part: (len(np.unique(source.labels[own])), len(own)) for part, own in samples.items()},
+        parts={part: (len(splits.classes_of(source, own)), len(own)) for part, own in samples.items()},
         deals=free,
         folds=splits.folds(source, task.protocol),
         vectors=source.features is not None,

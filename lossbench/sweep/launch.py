@@ -19,7 +19,7 @@ from lossbench.run.clock import TimeLimitError
 from lossbench.specification import shipped
 from lossbench.specification.parsing import blamed, read_experiment
 from lossbench.specification.plan import Plan, make_plan
-from lossbench.specification.spec import Budget, Experiment, RunSpec, SpecError, Task, nearest
+from lossbench.specification.spec import Budget, Experiment, RunSpec, SpecError, Task, Training, nearest
 from lossbench.store import Store, StoreError
 from lossbench.sweep import estimate, ranks
 from lossbench.sweep.audit import Audit, parsed_share
@@ -33,6 +33,11 @@ from lossbench.sweep.replay import replay as replay_run
 from lossbench.sweep.sweep import Sweep
 
 PRELOAD = ("lossbench.run.execution",)  # what a worker imports before its first run
+FITS = {
+    "crop": "their middle square",
+    "pad": "the whole on a gray square",
+    "stretch": "the whole, stretched to a square",
+}
 FEW_STEPS = 100  # of a run, below which a dry run warns
 CHECK_LIMIT_S = 30.0  # for one batch through each loss of a plugin
 GRACE_S = 60.0  # a run may take this much longer than its limit, to load its data, before its worker is killed
@@ -318,13 +323,24 @@ def _described(plan: Plan, task: Task) -> str:
     """What a dry run says of a task's data and of how long it trains."""
     training = plan.experiment.training
     per_epoch, (val, test) = plan.steps_an_epoch(task), plan.scored[task]
+    learnt, chosen_on, tested = (plan.splits[task][part][0] for part in ("train", "val", "test"))
+    samples = "vectors" if task in plan.vectors else "images"
     dealt = "dealt anew by every study" if task in plan.deals else "the same in every study"
     folds = f"; a study is one of {plan.folds[task]} folds" if task in plan.folds else ""
     steps = "steps a run not known yet" if training.piloted else f"{per_epoch * training.epochs} steps a run"
     return (
-        f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test images; training and "
-        f"validation are {dealt}{folds}; {steps} ({per_epoch} an epoch)"
+        f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test {samples} of "
+        f"{learnt}, {chosen_on} and {tested} classes{_squares(task, training)}; training and validation are "
+        f"{dealt}{folds}; {steps} ({per_epoch} an epoch)"
     )
+
+
+def _squares(task: Task, training: Training) -> str:
+    """How pictures of one's own become squares, if they do."""
+    size = task.input_size or training.input_size
+    if size is None or task.dataset.partition(":")[0] not in ("folder", "csv", "huggingface"):
+        return ""
+    return f", {FITS[task.fit]} at {size} x {size} pixels"
 
 
 def _budget(budget: Budget) -> str:

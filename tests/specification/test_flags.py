@@ -44,8 +44,8 @@ def task(dataset: str, size: str = "") -> list[str]:
         ({"quick": True, "epochs": 9}, [*flags.QUICK, "training.epochs=9"]),
         ({"data": "my pictures"}, task("folder:my pictures", ", input_size = 32")),
         ({"data": "rows.csv"}, task("csv:rows.csv", ", input_size = 32")),
-        ({"data": "made/points.npz"}, task("features:made/points.npz")),
-        ({"data": "points.PARQUET"}, task("features:points.PARQUET")),
+        ({"data": "made/points.npz"}, [*task("features:made/points.npz"), "backbone=residual"]),
+        ({"data": "points.PARQUET"}, [*task("features:points.PARQUET"), "backbone=residual"]),
         ({"data": "digits"}, task("digits")),
         ({"data": "huggingface:saved"}, task("huggingface:saved")),
     ],
@@ -56,7 +56,7 @@ def test_a_flag_is_a_setting(pictures, given, expected):
 
 
 def test_what_is_no_data_is_one_line_with_the_nearest_name(pictures):
-    with pytest.raises(PluginError, match=r"--data digit: is no folder.*did you mean 'digits'\?"):
+    with pytest.raises(PluginError, match=r"^digit: is no folder.*did you mean 'digits'\?"):
         flags.settings(data="digit")
     done = CliRunner().invoke(main, ["run", "ablation", "--data", "nowhere"])
     assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
