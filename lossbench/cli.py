@@ -422,7 +422,10 @@ def score(files: tuple[Path, ...], reports: Path | None, query: Path | None, gal
 @main.command()
 @click.argument("source")
 @click.option(
-    "--model", required=True, metavar="M", help="Use timm:NAME, torchvision:NAME, a backbone, or a program in a file."
+    "--model",
+    required=True,
+    metavar="M",
+    help="Use timm:NAME, torchvision:NAME, an exported folder, a backbone, or a file.",
 )
 @path_option("--out", required=True, help="Write the features to this .npz; a killed call goes on with it.")
 @path_option("--weights", help="Take the model's weights from this file, .safetensors or .pt.")

@@ -128,7 +128,7 @@ def _network(spec: RunSpec) -> Mapping[str, Any]:
 
 def _backbone_file(spec: RunSpec) -> Path | None:
     """The plugin file that holds the backbone; None where lossbench or an installed package has it."""
-    digest = dict(spec.provenance.plugins).get(f"backbone {spec.backbone}")
+    digest = dict(spec.provenance.plugins).get(f"backbone {spec.backbone.partition(':')[0]}")
     for path in map(Path, spec.plugin_files if digest else ()):
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
             return path

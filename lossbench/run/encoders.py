@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from lossbench.backbones import vision
 from lossbench.backbones.weights import digest_of, put_into, read
 from lossbench.plugins import PluginError, Problem, registry
+from lossbench.run.exported import MODEL, NETWORK, TORCHSCRIPT, load_exported
 from lossbench.run.training import to_input
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation most files were trained with
@@ -102,7 +104,8 @@ def open_encoder(
     """The encoder of that name, in evaluation mode on the device.
 
     Args:
-        model: `timm:NAME`, `torchvision:NAME`, a registered backbone, or a file of TorchScript or `torch.export`.
+        model: `timm:NAME`, `torchvision:NAME`, a registered backbone, a folder of `lossbench export`, or a file of
+            TorchScript or `torch.export`.
         weights: the file of weights of a model that has a name.
         shape: (C, H, W) of the pictures at a size, which a registered backbone is built for.
 
@@ -113,6 +116,11 @@ def open_encoder(
     if zoo in ZOOS:
         _refuse("--dim", asked.dim, "the model gives the features before its last layer")
         return _from_zoo(zoo, name, _needed(model, weights), asked, device)
+    if (folder := _exported(Path(model))) is not None:
+        _refuse("--weights", weights, f"{folder} holds its own")
+        for option, value in (("--size", asked.size), ("--mean", asked.mean), ("--dim", asked.dim)):
+            _refuse(option, value, "an exported network says it itself")
+        return _from_export(folder, device)
     if Path(model).is_file():
         _refuse("--dim", asked.dim, "a file gives what it gives")
         _refuse("--weights", weights, f"{model} holds its own")
@@ -137,6 +145,24 @@ def _from_zoo(zoo: str, name: str, weights: Path, asked: Asked, device: str) -> 
         size=asked.size or model.size,
         weights=digest_of(weights),
         about=_normalized(normalization),
+    )
+
+
+def _exported(path: Path) -> Path | None:
+    """The folder of an exported network, or of its TorchScript, whose scaling is inside; None where it is no such."""
+    folder = path.parent if path.name == TORCHSCRIPT else path
+    return folder if (folder / NETWORK).is_file() else None
+
+
+def _from_export(folder: Path, device: str) -> Encoder:
+    """A network as `lossbench export` wrote it."""
+    model = load_exported(folder)
+    return Encoder(
+        network=model.network.to(device),
+        prepare=to_input,
+        size=model.size,
+        weights=digest_of(folder / MODEL),
+        about={"network": json.loads((folder / NETWORK).read_bytes())},
     )
 
 

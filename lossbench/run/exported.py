@@ -34,13 +34,15 @@ class ExportedModel:
         network: in evaluation mode; it takes (B, C, H, W) or (B, F) float32 as `training.to_input` makes them.
         input_shape: (C, H, W) of an image, or (F,) of a vector.
         embedding_dim: D.
+        size: edge in pixels to which pictures are scaled; None: as they are.
     """
 
     def __init__(self, network: nn.Module, described: dict[str, Any]) -> None:
         self.network = network
         self.input_shape = tuple(described["input_shape"])
         self.embedding_dim: int = described["embedding_dim"]
-        self._size, self._fit, self._inverted = described["size"], described["fit"], described["inverted"]
+        self.size: int | None = described["size"]
+        self._fit, self._inverted = described["fit"], described["inverted"]
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.input_shape))
@@ -73,7 +75,7 @@ class ExportedModel:
                 raise DataError(f"{path}: cannot be read: {reason}") from reason
             if picture.mode == "F":
                 raise DataError(f"{path}: is deeper than eight bits, which are cut by what a whole data set holds")
-            found.append(squared(picture.convert(mode), self._size, self._fit))
+            found.append(squared(picture.convert(mode), self.size, self._fit))
         if not found:
             raise DataError("no picture to embed")
         images = stacked(found, "pictures")
@@ -120,6 +122,7 @@ def load_exported(folder: PathLike) -> ExportedModel:
         num_classes=described["num_classes"],
         embedding_dim=described["embedding_dim"],
         input_shape=tuple(described["input_shape"]),
+        variant=described["backbone"].partition(":")[2],
     )
     network: nn.Module = registry.find("backbone", described["backbone"]).build(problem)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in a run: it sets the order of sums
@@ -129,7 +132,7 @@ def load_exported(folder: PathLike) -> ExportedModel:
 
 def _load_backbone(name: str, file: Path) -> None:
     """Load the file that has the backbone, unless it is there from another copy of the file."""
-    known = registry.find("backbone", name) if name in registry.names("backbone") else None
+    known = registry.find("backbone", name) if name.partition(":")[0] in registry.names("backbone") else None
     if known is None or known.digest != digest_of(file):
         registry.load_file(file)
 

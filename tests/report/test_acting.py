@@ -106,6 +106,32 @@ def test_a_loss_that_was_a_python_object_has_no_code_that_anybody_else_could_run
     assert code(spec) == ""
 
 
+def test_the_printed_code_of_two_stages_trains_one_network_by_both():
+    spec = run_spec("softmax->triplet", "training.epochs=4", share=0.25, margin=0.1)
+    text = code(to_json(spec))
+    assert text.count('find("backbone"') == 1
+    assert (text.count("the run had 1"), text.count("the run had 3")) == (1, 1)
+    found = executed(text)
+    (triplet,) = found["losses"]
+    assert type(triplet).__name__ == "TripletLoss"
+    counts = torch.unique(found["labels"][found["batch"]], return_counts=True)[1]
+    assert int(counts.min()) >= 4  # the second stage's own batches
+
+
+@pytest.mark.parametrize(
+    ("setting", "rates"), [("lr_factor=0.1", [2e-4, 2e-3]), ("lr_factor=1.0", [2e-3]), ("freeze=true", [2e-3])]
+)
+def test_the_printed_code_starts_from_the_weights_of_the_run(setting, rates):
+    weights = CIRCLE.parents[1] / "weights" / "latin.pt"
+    task = 'tasks=[{dataset="digits", protocol="closed-set", input_size=16}]'
+    spec = run_spec("softmax", task, "embedding_dim=8", f"pretrained.weights={weights}", f"pretrained.{setting}")
+    found = executed(code(to_json(spec)))
+    assert [group["lr"] for group in found["optimizer"].param_groups] == pytest.approx(rates)
+    kept = torch.load(weights, weights_only=True)["features.0.weight"]
+    assert torch.equal(found["network"].features[0].weight, kept) == ("freeze" in setting)
+    assert (found["network"].features[0].weight - kept).abs().max() < 0.1
+
+
 def test_a_text_is_quoted_so_that_python_reads_it_back():
     for text in ("a", 'a"b', "a'b", "a\\b", "a\n{x}", '"""'):
         assert eval(quoted(text)) == text

@@ -15,13 +15,16 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import nn
 
+from experiments import sweep, tiny_plan
 from lossbench import datasets
 from lossbench.cli import main
 from lossbench.datasets.dataset import DataError, Dataset
 from lossbench.plugins import PluginError, Problem, registry
+from lossbench.report.exporting import export
 from lossbench.run import embedding
 from lossbench.run.embedding import BatchSize, columns, embed
 from lossbench.run.evaluation import embed as evaluated
+from lossbench.run.exported import TORCHSCRIPT, load_exported, write_torchscript
 
 PLUGIN = '''
 from torch import nn
@@ -110,6 +113,21 @@ def test_a_backbone_gives_what_a_run_would_see(place, tmp_path):
     network.load_state_dict(torch.load(place / "convnet.pt", weights_only=True)["network"])
     images = torch.from_numpy(np.array(datasets.load("digits").images)).unsqueeze(1)
     assert np.allclose(found, evaluated(network, images), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_network_of_a_run_embeds_as_the_run_did(tmp_path):
+    plan = tiny_plan('recipes=["softmax"]', "training.epochs=1", "budget.trials=1", "budget.seeds=1", "baselines=[]")
+    sweep(plan, tmp_path / "runs")
+    (written,) = export("ablation", tmp_path / "runs", tmp_path / "exports", recipe="softmax")
+    write_torchscript(written.folder)
+    run = load_exported(written.folder).embed(datasets.load("digits").images)
+    for model in (written.folder, written.folder / TORCHSCRIPT):  # whose scaling is inside
+        out = tmp_path / f"{model.name}.npz"
+        embed("digits", str(model), out)
+        assert np.allclose(read(out)["features"], run, atol=1e-5)
+    with pytest.raises(PluginError, match="--size: an exported network says it itself"):
+        embed("digits", str(written.folder), tmp_path / "other.npz", size=9)
 
 
 def test_a_plugin_is_a_model_too(place, tmp_path):

@@ -168,6 +168,16 @@ def test_a_backbone_of_a_plugin_file_goes_along(tmp_path, monkeypatch):
     assert isinstance(load_exported(folder), ExportedModel)
 
 
+def test_a_backbone_with_a_variant_is_built_as_it_was(tmp_path, monkeypatch):
+    own = tmp_path / "own.py"
+    text = OWN_BACKBONE.format(name="striding").replace('"flat-striding"', '"flat-striding", variants=True')
+    own.write_text(text.replace("nn.Linear(c", "nn.Linear(int(problem.variant) * c"))
+    folder = exported(tmp_path, "backbone=flat-striding:1", plugins=(own,))
+    assert (folder / "backbone.py").is_file()
+    monkeypatch.setattr(registry, "_plugins", {k: v for k, v in registry._plugins.items() if k[1] != "flat-striding"})
+    assert load_exported(folder).embed(datasets.load("digits").images[:2]).shape == (2, 4)
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 def test_torchscript_embeds_alike_without_lossbench_and_is_left_out_where_it_would_not(
     digits, test_images, monkeypatch

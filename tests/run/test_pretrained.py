@@ -10,6 +10,8 @@ import torch
 
 from experiments import sweep, tiny_plan
 from lossbench import report
+from lossbench.report.evidence.material import gather
+from lossbench.report.sections.settling import command
 from lossbench.run import network as trial
 from lossbench.run.clock import Clock
 from lossbench.run.data import task_data
@@ -215,3 +217,5 @@ def test_a_report_says_what_the_network_started_from(place, latin, tmp_path):
     assert f"SHA-256 {plan.weights}; what it fills learns at 0.01 to 1 times the rate" in text
     resolved = (tmp_path / "reports" / "ablation" / "experiment.toml").read_text()
     assert "lr_factor = { low = 0.01, high = 1.0, log = true }" in resolved
+    again = command(gather("ablation", store.root), 12)  # the resolved file lies elsewhere than the weights
+    assert f"--set pretrained.weights={place}/latin.pt" in again

@@ -73,6 +73,8 @@ def command(material: Material, studies: int) -> str:
     files = _plugin_files(material)
     if files:  # the resolved file lies elsewhere than the one whose plugins these are
         flags += ["--set", "plugins=[]", *(part for file in files for part in ("--plugin", file))]
+    if weights := _recorded(material, "weights_file"):  # and so are its weights
+        flags += ["--set", f"pretrained.weights={shown_path(weights)}"]
     return shlex.join(["lossbench", "run", f"reports/{name}/experiment.toml", *flags])
 
 
@@ -152,7 +154,10 @@ def _but_studies(experiment: Mapping[str, Any]) -> str:
 
 def _plugin_files(material: Material) -> list[str]:
     """The plugin files of the experiment's runs, as seen from the working directory."""
-    for run in material.table["run_id"]:
-        if files := material.record(str(run)).get("spec", {}).get("plugin_files"):
-            return [shown_path(file) for file in files]
-    return []
+    return [shown_path(file) for file in _recorded(material, "plugin_files") or ()]
+
+
+def _recorded(material: Material, name: str) -> Any:
+    """That field of the first run's specification that has one; None where none has."""
+    found = (material.record(str(run)).get("spec", {}).get(name) for run in material.table["run_id"])
+    return next(filter(None, found), None)

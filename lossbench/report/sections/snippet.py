@@ -12,7 +12,7 @@ from lossbench.plugins.plugin import OBJECT, python_name
 TEMPLATE = """\
 import torch
 from lossbench import Problem, datasets
-from lossbench.datasets.splits import split
+{weighing}from lossbench.datasets.splits import split
 from lossbench.plugins.registry import find{loading}
 from lossbench.run.sampling import batch_plan
 {files}
@@ -20,9 +20,9 @@ data = datasets.load({data})  # or your own: {own}
 rows = split(data, {protocol}).train
 samples = {samples}
 labels = torch.unique(torch.tensor(data.labels[rows]), return_inverse=True)[1]
-problem = Problem(num_classes=int(labels.max()) + 1, embedding_dim={dim}, input_shape=tuple(samples.shape[1:]))
+problem = Problem(num_classes=int(labels.max()) + 1, embedding_dim={dim}, input_shape=tuple(samples.shape[1:]){variant})
 network = find("backbone", {backbone}).build(problem)
-{stages}"""
+{started}"""
 STAGE = """\
 losses = {{
 {losses}
@@ -33,25 +33,37 @@ for batch in batch_plan({sampler}, labels, batch_size={batch}, samples_per_class
     total = sum(weight * loss(embeddings, labels[batch]) for loss, weight in losses.items())
     optimizer.zero_grad(); total.backward(); optimizer.step()
 """
+WEIGHING = """\
+from pathlib import Path
+from lossbench.backbones.trunk import trunk_of
+from lossbench.backbones.weights import put_into, read
+"""
+STARTED = """\
+anew = put_into(network, read(Path({file})), "weights")  # what they do not fill
+trunk = trunk_of(network, anew, freeze={freeze}, lr_factor={factor})
+"""
 # As the network sees them: (N, C, H, W) in [-1, 1)
 IMAGES = "(torch.tensor(data.images[rows]).view(len(rows), *data.images.shape[1:3], -1).movedim(-1, 1) - 127.5) / 128"
 VECTORS = "torch.tensor(data.features[rows]).float()"
 
 
 def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
-    """One epoch of each stage of a recipe at a run's parameters, without the run's seed and deal.
+    """One epoch of a recipe's training at a run's parameters, without the run's seed and deal.
 
     Args:
         spec: of the run, as its record has it.
         vectors: whether its samples are vectors.
 
     Returns:
-        A Python program; empty where a loss was given as a Python object, which no other program can name.
+        A Python program; empty where a loss was given as a Python object, which no other program can name, and
+        where there is a neck, which is no part of a loss or network by name.
     """
-    if any(digest.startswith(OBJECT) for _, digest in spec["provenance"]["plugins"]):
+    if any(digest.startswith(OBJECT) for _, digest in spec["provenance"]["plugins"]) or spec.get("neck"):
         return ""
-    files = foreign_files(spec)
-    return TEMPLATE.format(
+    files, start = foreign_files(spec), spec.get("start")
+    bare, colon, variant = spec["backbone"].partition(":")
+    head = TEMPLATE.format(
+        weighing=WEIGHING if start else "",
         loading=", load_files" if files else "",
         files=f"\nload_files([{', '.join(map(quoted, files))}])" if files else "",
         data=loaded(spec),
@@ -59,9 +71,34 @@ def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
         protocol=quoted(spec["task"]["protocol"]),
         samples=VECTORS if vectors else IMAGES,
         dim=spec["embedding_dim"],
-        backbone=quoted(spec["backbone"]),
-        stages="".join(_stage(spec, stage) for stage in _stages(spec)),
+        variant=f", variant={quoted(variant)}" if colon else "",
+        backbone=quoted(bare),
+        started=_started(spec, start) if start else "",
     )
+    then = spec.get("then")
+    first = {**spec, "epochs": spec["training"]["epochs"] - (then["epochs"] if then else 0)}
+    return head + "".join(_stage(spec, stage) for stage in (first, then) if stage)
+
+
+def _stage(spec: Mapping[str, Any], stage: Mapping[str, Any]) -> str:
+    """The losses, the optimizer and an epoch of one stage of a run; most have one."""
+    training = spec["training"]
+    return STAGE.format(
+        losses="\n".join(_loss(term) for term in stage["terms"]),
+        optimizer=_optimizer(training, spec["lr"], spec.get("start")),
+        sampler=quoted(stage["sampler"]),
+        batch=training["batch_size"],
+        each=training["samples_per_class"],
+        course=_course(training, stage["epochs"]),
+    )
+
+
+def _started(spec: Mapping[str, Any], start: Mapping[str, Any]) -> str:
+    """The lines that fill the network from a file."""
+    lines = STARTED.format(
+        file=quoted(shown_path(spec["weights_file"])), freeze=start["freeze"], factor=_value(start["lr_factor"])
+    )
+    return lines + ("trunk.hold()\n" if start["freeze"] else "")
 
 
 def loaded(spec: Mapping[str, Any]) -> str:
@@ -89,44 +126,29 @@ def foreign_files(spec: Mapping[str, Any]) -> Sequence[str]:
     return [shown_path(path) for path in spec["plugin_files"]] if spec["provenance"]["plugins"] else []
 
 
-def _stages(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What trains, in turn: losses, batches and epochs."""
-    later = [spec["then"]] if spec.get("then") else []
-    first = spec["training"]["epochs"] - sum(stage["epochs"] for stage in later)
-    return [{"terms": spec["terms"], "sampler": spec["sampler"], "epochs": first}, *later]
-
-
-def _stage(spec: Mapping[str, Any], stage: Mapping[str, Any]) -> str:
-    training = spec["training"]
-    return STAGE.format(
-        losses="\n".join(_loss(term) for term in stage["terms"]),
-        optimizer=_optimizer(training, spec["lr"]),
-        sampler=quoted(stage["sampler"]),
-        batch=training["batch_size"],
-        each=training["samples_per_class"],
-        course=_course(training, stage["epochs"]),
-    )
-
-
 def _loss(term: Mapping[str, Any]) -> str:
     params = "".join(f", {python_name(name)}={_value(value)}" for name, value in term["params"])
     return f'    find("loss", {quoted(term["loss"])}).build(problem{params}): {_value(float(term["weight"]))},'
 
 
-def _optimizer(training: Mapping[str, Any], lr: float) -> str:
+def _optimizer(training: Mapping[str, Any], lr: float, start: Mapping[str, Any] | None) -> str:
     name = {"adam": "Adam", "sgd": "SGD"}[training["optimizer"]]
     settings = f", momentum={training['momentum']:g}" if training["optimizer"] == "sgd" else ""
     settings += f", weight_decay={training['weight_decay']:g}" if training["weight_decay"] else ""
     values = "[each for part in (network, *losses) for each in part.parameters()]"
+    if start and start["lr_factor"] != 1.0:
+        slow = f'{{"params": trunk.parameters, "lr": {lr * start["lr_factor"]:.6g}}}'
+        rest = "set(network.parameters()).difference(trunk.parameters)"
+        values = f'[{slow}, {{"params": [*{rest}, *(each for loss in losses for each in loss.parameters())]}}]'
     return f"torch.optim.{name}({values}, lr={lr:.6g}{settings})"
 
 
 def _course(training: Mapping[str, Any], epochs: int) -> str:
-    """What of so many epochs of a run one epoch leaves out."""
+    """What of a stage's training one epoch leaves out."""
     parts = [f"the run had {epochs}"]
     parts += [f"on a {training['schedule']} schedule"] if training["schedule"] != "constant" else []
     augment = training["augment"] if isinstance(training["augment"], list) else [training["augment"]]
-    parts += [f"under {' and '.join(augment)}"] if augment != ["none"] else []
+    parts += [f"under {' and '.join(augment)}"] if augment not in ([], ["none"]) else []
     parts += ["without decay of vectors"] if training["weight_decay"] else []
     return ", ".join(parts)
 
