@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -234,8 +236,13 @@ def _free_bytes(device: str) -> float:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return float("nan")
-    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), float("nan"))
+        return math.nan
+    free = next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), math.nan)
+    with contextlib.suppress(OSError, ValueError):  # a container may have less than its machine; "max" is no number
+        group = Path("/sys/fs/cgroup")
+        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        return min(free, limit - used)
+    return free
 
 
 def columns(data: Dataset, protocol: str) -> dict[str, np.ndarray]:
