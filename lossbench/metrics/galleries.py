@@ -136,10 +136,10 @@ def _ranks(keys: Tensor, columns: Tensor, match: Tensor, doubt: Tensor) -> tuple
     others = keys.scatter_(1, columns, torch.inf)
     nearer = torch.searchsorted(matches - doubt, others)  # how many matches are nearer than an impostor
     sure = (nearer == torch.searchsorted(matches + doubt, others)).all(1)
-    counts = matches.new_zeros(len(keys), matches.shape[1] + 1)
+    counts = nearer.new_zeros(len(keys), matches.shape[1] + 1)  # whole numbers: sums in any order are the same
     counts.scatter_add_(1, nearer, counts.new_ones(()).expand(nearer.shape))
     ranks = counts[:, :-1].cumsum(1) + torch.arange(1, matches.shape[1] + 1, device=keys.device)
-    return ranks.masked_fill_(matches.isinf(), torch.inf), sure
+    return ranks.double().masked_fill_(matches.isinf(), torch.inf), sure
 
 
 def read_questions(

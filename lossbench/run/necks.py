@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-PLACES = 2
-BEFORE, AFTER = range(PLACES)  # where what a term sees lies in a necked network's output in training
+BEFORE, AFTER = 0, 1  # where what a term sees lies in a necked network's output in training
 
 
 class Necked(nn.Module):

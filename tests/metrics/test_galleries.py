@@ -10,6 +10,7 @@ import torch
 from gallery_loops import by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from lossbench.metrics import retrieval_metrics
 from lossbench.metrics.galleries import read_questions
@@ -95,6 +96,22 @@ def test_duplicates_are_ties_wherever_a_product_rounds_them(kind, offset, dimens
             places=np.arange(40), chunk=chunk,
         )  # fmt: skip
         assert found == pytest.approx(expected, abs=1e-12), chunk
+
+
+def test_mean_average_precision_is_that_of_scikit_learn():
+    draw = np.random.default_rng(7)
+    labels, gallery_labels = draw.integers(0, 6, 40), draw.integers(0, 8, 200)
+    groups, gallery_groups = draw.integers(0, 4, 40), draw.integers(0, 4, 200)
+    queries, gallery = draw.normal(size=(40, 5)), draw.normal(size=(200, 5))
+    each = []
+    for query, label, group in zip(queries, labels, groups, strict=True):
+        left = (gallery_labels != label) | (gallery_groups != group)
+        away = np.linalg.norm(gallery[left] - query, axis=1)
+        each.append(average_precision_score(gallery_labels[left] == label, -away))
+    found = retrieval_metrics(
+        queries, labels, gallery=gallery, gallery_labels=gallery_labels, groups=groups, gallery_groups=gallery_groups
+    )
+    assert found["mean_average_precision"] == pytest.approx(np.mean(each), abs=1e-12)
 
 
 def test_a_hand_made_ranking():
