@@ -54,7 +54,7 @@ def test_every_report_that_is_written_stands_on_it(tmp_path):
     assert page == str(tmp_path / "reports" / "toy" / "index.html")
     text = html.unescape((tmp_path / "reports" / "index.html").read_text())
     assert "Which of these?" in text
-    assert "toy/closed-set: Winner: triplet" in text
+    assert "triplet wins on toy/closed-set." in text
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC</time> · 2 recipes, 1 task, \d+ runs; 0\.\d MB", text)
     assert "./toy/index.html" in Elements(text).links
 
