@@ -115,6 +115,10 @@ def test_saved_and_read_again_it_is_the_same(found, tmp_path):
     assert repr(read) == repr(found)
     copied = read.save(tmp_path / "elsewhere")
     assert lossbench.read_report(copied.parent).table.equals(found.table)
+    strange = json.loads((page.parent / "results.json").read_text()) | {"experiment": "../../strange"}
+    (copied.parent / "results.json").write_text(json.dumps(strange))
+    again = lossbench.read_report(copied.parent).save(tmp_path / "deep" / "er")
+    assert again.parent == tmp_path / "deep" / "er" / "comparison"
     with pytest.raises(StoreError, match="is no report"):
         lossbench.read_report(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -58,7 +59,10 @@ def write(reports: Path) -> Path | None:
 
 def entries(reports: Path) -> Iterator[Entry]:
     """Every report in a folder, the newest first, equals by name."""
-    found = [_entry(path.parent) for path in reports.glob(f"*/{RESULTS}") if (path.parent / PAGE).is_file()]
+    found = []
+    for path in reports.glob(f"*/{RESULTS}"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+            found += [_entry(path.parent)] if (path.parent / PAGE).is_file() else []
     yield from sorted(found, key=lambda entry: (-entry.written_s, entry.name))
 
 

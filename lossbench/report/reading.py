@@ -182,7 +182,8 @@ def read_report(folder: str | os.PathLike[str]) -> Results:
     place = Path(folder)
     try:
         content = json.loads((place / "results.json").read_bytes())
-        return Results(content, load_results(place), lambda target: _copied(place, target / content["experiment"]))
+        name = place.resolve().name  # not what the file says, which may be any path
+        return Results(content, load_results(place), lambda target: _copied(place, target / name))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{place}: is no report: {error}; `lossbench report NAME` writes one") from error
 

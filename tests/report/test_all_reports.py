@@ -98,6 +98,20 @@ def test_a_report_that_cannot_be_read_is_still_there(tmp_path, content):
     assert "broken" in all_reports.write(tmp_path).read_text()
 
 
+def test_a_folder_that_may_not_be_read_is_left_out(tmp_path, monkeypatch):
+    put(tmp_path / "closed", results())
+    put(tmp_path / "open", results())
+    may = Path.is_file
+
+    def is_file(path):
+        if path.parent.name == "closed":
+            raise PermissionError(path)
+        return may(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert [entry.name for entry in all_reports.entries(tmp_path)] == ["open"]
+
+
 def test_a_page_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "index.html").write_text("my home page")
     assert all_reports.write(tmp_path) is None
