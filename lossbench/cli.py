@@ -282,6 +282,18 @@ def report(name: str, watch: bool, runs: Path, reports: Path) -> None:
 
 
 @main.command()
+@click.argument("folders", metavar="FOLDER...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@path_option("--into", default=Path("reports/board"), show_default=True, help="Where the page and its table go.")
+@one_line_errors
+def board(folders: tuple[Path, ...], into: Path) -> None:
+    """Write one page of the results in many runs folders."""
+    from lossbench.report.board import write
+
+    for line in write(folders, into):
+        click.echo(line)
+
+
+@main.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 @one_line_errors

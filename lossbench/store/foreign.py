@@ -140,13 +140,22 @@ def check_record(record: Mapping[str, Any]) -> None:
     Raises:
         RefusedError: it does not.
     """
-    _check(_Record, record)
+    check_figures(record)
     try:
         own = from_json(record["spec"]).run_id
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise RefusedError("its specification is of another version of lossbench") from error
     if own != record["run_id"]:
         raise RefusedError(f"its specification gives the run id {own}: it was edited, or is of another version")
+
+
+def check_figures(record: Mapping[str, Any]) -> None:
+    """See that a record holds figures where those who read records expect them.
+
+    Raises:
+        RefusedError: it does not.
+    """
+    _check(_Record, record)
 
 
 def read_plan(path: Path) -> dict[str, Any]:
@@ -158,12 +167,13 @@ def read_plan(path: Path) -> dict[str, Any]:
     """
     plan = _parsed(path)
     _check(_Plan, plan)
-    tasks, names = set(plan["provenance"]), {recipe["name"] for recipe in plan["recipes"]}
-    names |= set(plan["experiment"].get("baselines", ()))
+    tasks, baselines = set(plan["provenance"]), set(plan["experiment"].get("baselines", ()))
+    names = {recipe["name"] for recipe in plan["recipes"]} | baselines
     listed = [f"{row['dataset']}/{row['protocol']}" for row in plan["rows"]]
     fit = {
         "name": plan["name"] == path.stem == plan["experiment"]["name"],
         "tasks": len(plan["experiment"]["tasks"]) == len(tasks) == len(plan["studies"]) == len(plan["dropped"]),
+        "recipes": len(names) == len(plan["recipes"]) + len(baselines),
         "studies": set(plan["studies"]) == tasks == set(plan["dropped"]),
         "rows": set(listed) <= tasks and all(row["recipe"] in names for row in plan["rows"]),
         "choices": all(each["task"] in tasks and each["recipe"] in names for each in plan.get("choices", ())),

@@ -66,6 +66,11 @@ def with_checksum(content: bytes) -> bytes:
     return content.removesuffix(END) + CHECKSUM + hashlib.sha256(content).hexdigest().encode() + b'"' + END
 
 
+def printable(text: str) -> str:
+    """A name that may hold any byte as a terminal can show it: quoted, and in ASCII, where it is no plain text."""
+    return text if text.isprintable() else ascii(text)
+
+
 def described(content: bytes) -> dict[str, Any]:
     """What a result says of a file beside it."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

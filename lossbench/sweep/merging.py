@@ -21,7 +21,7 @@ import orjson
 
 from lossbench.store import Store, StoreError
 from lossbench.store.foreign import read_run
-from lossbench.store.records import RUN_ID, RefusedError
+from lossbench.store.records import RUN_ID, RefusedError, printable
 from lossbench.sweep import plan_union
 from lossbench.sweep.driver import driving
 from lossbench.sweep.replay import figures
@@ -46,8 +46,7 @@ class Source:
     @property
     def label(self) -> str:
         """What messages call it; quoted where it holds what a terminal would not print."""
-        text = self.submitter or str(self.root)
-        return text if text.isprintable() else ascii(text)
+        return printable(self.submitter or str(self.root))
 
     @cached_property
     def _known(self) -> Mapping[str, list[str]]:
@@ -232,4 +231,4 @@ def host(record: Mapping[str, Any]) -> str:
     """The kind of machine and its libraries, as the record has them."""
     found = record.get("environment", {})
     text = ", ".join(f"{name} {value}" for name, value in found.items()) or "a host that its record does not name"
-    return text if text.isprintable() else ascii(text)
+    return printable(text)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lossbench.specification.spec import canonical
 from lossbench.store import Store, foreign
-from lossbench.store.records import RefusedError
+from lossbench.store.records import RefusedError, printable
 from lossbench.sweep.jobs import FINAL_ROLES, ROLES
 
 Document = dict[str, Any]
@@ -121,8 +121,7 @@ def _read(reader: Any, folder: Folder, name: str, problems: list[str]) -> Docume
     except FileNotFoundError:
         return None
     except (RefusedError, OSError) as error:
-        shown = name if name.isprintable() else ascii(name)
-        problems.append(f"refused: {label}: {shown} {getattr(error, 'strerror', None) or error}")
+        problems.append(f"refused: {label}: {printable(name)} {getattr(error, 'strerror', None) or error}")
         return None
     return found
 
