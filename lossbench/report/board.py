@@ -10,14 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from lossbench import __version__
-from lossbench.report.drawing import cost_figures
+from lossbench.report.drawing import task_figures
 from lossbench.report.drawing.attempts import Attempts
 from lossbench.report.drawing.figures import Picture
-from lossbench.report.drawing.palette import looks
 from lossbench.report.drawing.svg import standalone
 from lossbench.report.evidence.boards import Check, Gathered, Group, gather
 from lossbench.report.evidence.comparisons import Evidence
-from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.sections import tiers
 from lossbench.report.writing import board_page
 from lossbench.report.writing.cells import Table
@@ -115,8 +113,8 @@ def tidy(groups: Sequence[tuple[Group, Evidence]]) -> pd.DataFrame:
         parts.append(kept.assign(**lead))
     table = pd.concat(parts, ignore_index=True)
     lead_names = [name for name in TIDY if name in table]
-    figures = sorted(name for name in table if str(name).startswith(("test.", "cost.")))
-    table = table[[*lead_names, *figures, "run_id"]]
+    measured = sorted(str(name) for name in table if str(name).startswith(("test.", "cost.")))
+    table = table[[*lead_names, *measured, "run_id"]]
     return table.sort_values(["task", "group", "method", "study", "seed", "run_id"], ignore_index=True)
 
 
@@ -136,7 +134,7 @@ def _sound(gathered: Gathered) -> tuple[list[tuple[Group, Evidence]], list[str]]
 
 def _section(group: Group, evidence: Evidence) -> Section:
     key, attempt = group.entries[0].key, Attempts(group.task)
-    picture = attempt("quality against cost", partial(_front, evidence.material, group.task, f"front-{key}"))
+    picture = attempt("quality against cost", partial(task_figures.run_costs, evidence, group.task, f"front-{key}"))
     return Section(
         key=key,
         task=group.task,
@@ -148,14 +146,3 @@ def _section(group: Group, evidence: Evidence) -> Section:
         picture=picture,
         left_out="; ".join(missing.sentence for missing in attempt.left_out),
     )
-
-
-def _front(material: Material, task: str, name: str) -> Picture | None:
-    points = {}
-    for recipe in material.featured(task):
-        cost, score = material.mean(task, recipe, "cost.train_cpu_s"), material.mean(task, recipe, PRIMARY)
-        if cost == cost and score == score:
-            points[recipe] = (cost, score)
-    if len(points) < 2:
-        return None
-    return cost_figures.fronts(name, task, {"CPU s of training, a run": points}, looks(material.recipes))

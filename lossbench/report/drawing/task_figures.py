@@ -220,7 +220,7 @@ def _cost(evidence: Evidence, task: str, name: str) -> Picture | None:
     rounds = {recipe: _steps(material, task, recipe) for recipe in material.featured(task)}
     points = [_priced(material, task, recipe, found) for recipe, found in rounds.items() if found]
     if not points:
-        return _run_costs(evidence, task, name)
+        return run_costs(evidence, task, name)
     label = "training step, in bare steps"
     note = "Crosses: 95 % intervals. Which of two is higher, or cheaper, is for the tests to say: by the tie groups."
     return replace(cost_figures.quality_by_cost(name, task, {label: points}, looks(material.recipes)), caption=note)
@@ -228,10 +228,10 @@ def _cost(evidence: Evidence, task: str, name: str) -> Picture | None:
 
 def _fronts(evidence: Evidence, task: str, name: str) -> Picture | None:
     """The costs of runs beside those of the probe; without one they stand in its place already."""
-    return _run_costs(evidence, task, name) if evidence.step_times(task) else None
+    return run_costs(evidence, task, name) if evidence.step_times(task) else None
 
 
-def _run_costs(evidence: Evidence, task: str, name: str) -> Picture | None:
+def run_costs(evidence: Evidence, task: str, name: str) -> Picture | None:
     """Quality against what a run took: seconds, and memory where it tells recipes apart."""
     material, shown = evidence.material, dict[str, list[cost_figures.Priced]]()
     seconds = "CPU" if material.has(task, "cost.train_cpu_s") else "wall"

@@ -81,7 +81,7 @@ class Entry:
     def scores(self, recipe: str) -> dict[int, float]:
         """Study to the mean test MAP@R of a recipe's final runs, as far as they are there."""
         rows = self.table[(self.table["recipe"] == recipe) & (self.table["role"] == "final")]
-        found = rows.groupby("study")[PRIMARY].mean() if PRIMARY in rows else {}
+        found: dict[Any, Any] = rows.groupby("study")[PRIMARY].mean().to_dict() if PRIMARY in rows else {}
         return {int(study): float(score) for study, score in found.items()}
 
     def runs(self, recipe: str) -> frozenset[str]:
@@ -138,11 +138,13 @@ class Group:
         chosen = [version for version in self.versions if version.newest]
         first = self.entries[0]
         parts = [_rows(version.entry, version.recipe, version.label, self.task) for version in chosen]
-        baselines = {}
+        baselines: dict[str, pd.DataFrame] = {}
         for entry in self.entries:
             for name in entry.plan["experiment"]["baselines"]:
                 baselines.setdefault(name, _rows(entry, name, name, self.task))
-        table = pd.concat([part for part in (*parts, *baselines.values()) if len(part)], ignore_index=True)
+        table: pd.DataFrame = pd.concat(
+            [part for part in (*parts, *baselines.values()) if len(part)], ignore_index=True
+        )
         recipes = [{**version.entry.recipes[version.recipe], "name": version.label} for version in chosen]
         listed = [{"name": each["name"], "use": each["name"]} for each in recipes]
         experiment = {**first.plan["experiment"], "recipes": listed, "baselines": list(baselines)}

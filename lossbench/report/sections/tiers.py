@@ -19,7 +19,7 @@ from lossbench.statistics.verdicts import Comparison
 
 TIERS = (
     "A tier holds the highest mean among the recipes left and those not shown to be worse than it, by paired tests "
-    "over all pairs of the group at fixed looks; within a tier nobody is ahead. Before seven studies there are no tiers."
+    "over all pairs of the group at fixed looks; within a tier nobody is ahead. Below seven studies there is no tier."
 )
 COSTS = "Costs are of runs on whatever machines made them: they describe, and support no claim."
 NONE = "no tier"
