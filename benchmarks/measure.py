@@ -103,6 +103,13 @@ def _paired(what: str, pairs: Pairs, ratio: str, limit: str, reached: bool) -> R
     return Row(what=what, ours=ours, peer=peer, ratio=ratio, limit=limit, reached=reached)
 
 
+def compared(what: str, pairs: Pairs) -> Row:
+    """A row that says how many times as fast as the peer's the work is; nothing is to be reached."""
+    middle, low, high = pairs.ratio(of="peer")
+    ours, peer = duration(median(pairs.ours)), duration(median(pairs.peer))
+    return Row(what=what, ours=ours, peer=peer, ratio=f"{middle:.2f} [{low:.2f}, {high:.2f}]")
+
+
 def within(what: str, seconds: float, limit_s: float) -> Row:
     """A row for work that must end in time."""
     return Row(what=what, ours=duration(seconds), limit=f"< {duration(limit_s)}", reached=seconds < limit_s)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.measure import Row, at_least, duration, in_a_new_process, in_turns, seconds_of
+from benchmarks.measure import Row, at_least, at_most, duration, in_a_new_process, in_turns, seconds_of
 from lossbench import metrics
 from lossbench.run.clock import peak_memory_bytes, reset_peak_memory
 
@@ -24,9 +24,12 @@ def rows(*, heavy: bool) -> Iterator[Row]:
     """Equal values first, then speed, then memory."""
     for size, dim in ((1_500, 32), (13_180, 64)):
         yield from _against_the_library(size, dim)
+    yield from _against_faiss(20_000, 5)
+    yield _half_in_one_class(6_000)
     yield _memory("distance statistics of 200,000 x 128: above the data", "distance_statistics", 1.0)
     yield _memory("distance histograms of 200,000 x 128: above the data", "distance_histograms", 1.0)
     if heavy:
+        yield from _against_faiss(200_000, 1)
         yield _memory("retrieval of 200,000 x 128: above the data", "retrieval_metrics", 2.0)
 
 
@@ -61,6 +64,34 @@ def _against_the_library(size: int, dim: int) -> Iterator[Row]:
     )
     pairs = in_turns(lambda: metrics.retrieval_metrics(points, labels), lambda: calculator.get_accuracy(points, labels))
     yield at_least(f"seven retrieval figures of {size:,} x {dim} against three of AccuracyCalculator", pairs, 1.5)
+
+
+def _against_faiss(size: int, pairs: int) -> Iterator[Row]:
+    """The neighbors alone by faiss's flat index, on one thread; exact figures in at most 1.5 times its time."""
+    try:
+        import faiss
+    except ImportError:
+        yield Row(what=f"retrieval of {size:,} x 128 against faiss-cpu's flat index", ours="pip install faiss-cpu")
+        return
+    points, labels = clustered(size, 128)
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexFlatL2(128)
+    index.add(points.numpy())
+    found = in_turns(
+        lambda: metrics.retrieval_metrics(points, labels), lambda: index.search(points.numpy(), CLASS_SIZE), pairs
+    )
+    yield at_most(
+        f"seven figures of {size:,} x 128 against the {CLASS_SIZE} neighbors by faiss's flat index", found, 1.5
+    )
+
+
+def _half_in_one_class(size: int) -> Row:
+    """A class of half the samples, whose every query ranks half of them, beside classes of thirty."""
+    even = torch.arange(size) % (size // 30)
+    points = torch.randn(size, 64, generator=torch.Generator().manual_seed(0))
+    one = torch.where(torch.arange(size) < size // 2, size, even)
+    pairs = in_turns(lambda: metrics.retrieval_metrics(points, one), lambda: metrics.retrieval_metrics(points, even), 5)
+    return at_most(f"retrieval of {size:,} x 64, half of them one class, against even classes", pairs, 1.0)
 
 
 def _memory(what: str, name: str, limit_gb: float) -> Row:

@@ -9,8 +9,10 @@ from lossbench.executors import interrupt, threads
 
 def main() -> None:
     """The command line; Ctrl-C is taken over before anything heavy is imported."""
-    interrupt.install(next(iter(sys.argv[1:]), None))
-    threads.use_one()
+    command = next(iter(sys.argv[1:]), None)
+    interrupt.install(command)
+    if command != "score":  # which has the machine to itself
+        threads.use_one()
     from lossbench.cli import main as commands
 
     commands(prog_name="lossbench")

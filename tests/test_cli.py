@@ -261,3 +261,16 @@ def test_score_reads_no_pickle(folder):
     result = run("score", "points.npz")
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(("command", "asked"), [("score", 0), ("run", 1)])
+def test_only_what_has_the_machine_to_itself_computes_on_all_cores(command, asked, monkeypatch):
+    from lossbench import __main__ as program
+
+    calls = []
+    monkeypatch.setattr("sys.argv", ["lossbench", command])
+    monkeypatch.setattr(program.interrupt, "install", lambda name: None)
+    monkeypatch.setattr(program.threads, "use_one", lambda: calls.append(1))
+    monkeypatch.setattr("lossbench.cli.main", lambda **_: None)
+    program.main()
+    assert len(calls) == asked

@@ -201,10 +201,10 @@ def largest_class_first(points: Tensor, labels: Tensor) -> Ranked:
 
 def _scores(match: Tensor, relevant: Tensor) -> Tensor:
     """AP@R, R-precision and the recalls of each query of a block (rows, 6), float64."""
-    hits = match.cumsum(1)
-    place = torch.arange(1, match.shape[1] + 1, device=match.device)
-    counted = match & (place <= relevant[:, None])
-    average = (counted * hits / place.double()).sum(1) / relevant
-    precision = hits.gather(1, relevant[:, None] - 1)[:, 0] / relevant.double()
+    hits = match.cumsum(1, dtype=torch.float64)
+    place = torch.arange(1, match.shape[1] + 1, dtype=torch.float64, device=match.device)
+    precision = hits.gather(1, relevant[:, None] - 1)[:, 0] / relevant
     recall = [(hits[:, min(k, match.shape[1]) - 1] > 0).double() for k in RECALL_AT]
+    counted = match & (place <= relevant[:, None])
+    average = hits.mul_(counted).div_(place).sum(1) / relevant
     return torch.stack([average, precision, *recall], 1)
