@@ -46,6 +46,7 @@ def _definition(term: Term) -> str:
 PARTS = {
     "distances": list(_figures(glossary.DISTANCES, "wanted")),
     "retrieval": list(_figures(glossary.RETRIEVAL)),
+    "gallery": list(_figures(glossary.GALLERY)),
     "pairs": list(_figures(glossary.VERIFICATION)),
     "classification": list(_figures(glossary.CLASSIFICATION)),
     "verdicts": list(_rules(glossary.VERDICTS, "verdict", "rule")),

@@ -15,6 +15,7 @@ import numpy as np
 
 from lossbench import datasets
 from lossbench.datasets import splits
+from lossbench.datasets.dataset import checksum_under
 from lossbench.datasets.subset import training_samples
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material, gather
@@ -108,7 +109,7 @@ def _network(spec: RunSpec) -> Mapping[str, Any]:
     """What a network is built by, and what is done to a sample before it sees it."""
     task, size = spec.task, spec.task.input_size or spec.training.input_size
     data = datasets.load(task.dataset, size, task.fit)
-    if data.checksum != spec.provenance.data:
+    if checksum_under(data, task.protocol) != spec.provenance.data:
         raise datasets.DataError(f"{task.dataset}: is not what the run was made from; export needs the same data")
     parts = splits.split(data, task.protocol, fold=spec.fold, deal=spec.deal)
     train = training_samples(data, parts, task.train_classes, spec.deal)
@@ -118,6 +119,7 @@ def _network(spec: RunSpec) -> Mapping[str, Any]:
         "schema": SCHEMA,
         "backbone": spec.backbone,
         "embedding_dim": spec.embedding_dim,
+        "neck": spec.neck,
         "num_classes": len(np.unique(data.labels[train])),
         "input_shape": list(channels_first),
         "size": size,

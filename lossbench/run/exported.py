@@ -20,6 +20,7 @@ from lossbench.datasets.pictures import Unreadable, read
 from lossbench.plugins import Problem, registry
 from lossbench.plugins.discovery import digest_of
 from lossbench.run import device, evaluation
+from lossbench.run.necks import Necked
 from lossbench.run.training import to_input
 from lossbench.store import StoreError
 
@@ -125,6 +126,8 @@ def load_exported(folder: PathLike) -> ExportedModel:
         variant=described["backbone"].partition(":")[2],
     )
     network: nn.Module = registry.find("backbone", described["backbone"]).build(problem)
+    if described.get("neck"):
+        network = Necked(network, problem.embedding_dim)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in a run: it sets the order of sums
     network.load_state_dict(state)
     return ExportedModel(network.eval(), described)

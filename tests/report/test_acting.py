@@ -86,6 +86,18 @@ def test_the_printed_code_goes_on_with_the_network_in_a_second_stage():
     assert [type(each).__name__ for each in executed(text)["losses"]] == ["TripletLoss"]
 
 
+def test_the_printed_code_has_the_neck_and_the_place_of_each_loss():
+    spec = to_json(run_spec("softmax+triplet", "neck=batchnorm", "training.batch_size=32", "embedding_dim=8"))
+    found = executed(code(spec))
+    assert [(type(loss).__name__, place) for loss, (_, place) in found["losses"].items()] == [
+        ("SoftmaxLoss", 1),
+        ("TripletLoss", 0),
+    ]
+    assert found["embeddings"].shape == (32, 2, 8)
+    assert torch.isfinite(found["total"])
+    assert found["network"].neck.num_batches_tracked > 0
+
+
 def test_the_printed_code_loads_a_plugin_and_reads_vectors(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

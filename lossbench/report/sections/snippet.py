@@ -13,7 +13,7 @@ TEMPLATE = """\
 import torch
 from lossbench import Problem, datasets
 {weighing}from lossbench.datasets.splits import split
-from lossbench.plugins.registry import find{loading}
+from lossbench.plugins.registry import find{loading}{necks}
 from lossbench.run.sampling import batch_plan
 {files}
 data = datasets.load({data})  # or your own: {own}
@@ -22,7 +22,7 @@ samples = {samples}
 labels = torch.unique(torch.tensor(data.labels[rows]), return_inverse=True)[1]
 problem = Problem(num_classes=int(labels.max()) + 1, embedding_dim={dim}, input_shape=tuple(samples.shape[1:]){variant})
 network = find("backbone", {backbone}).build(problem)
-{started}"""
+{started}{necked}"""
 STAGE = """\
 losses = {{
 {losses}
@@ -30,9 +30,12 @@ losses = {{
 optimizer = {optimizer}
 for batch in batch_plan({sampler}, labels, batch_size={batch}, samples_per_class={each}, generator=torch.Generator()):
     embeddings = network(samples[batch])  # one epoch; {course}
-    total = sum(weight * loss(embeddings, labels[batch]) for loss, weight in losses.items())
+    total = {total}
     optimizer.zero_grad(); total.backward(); optimizer.step()
 """
+TOTAL = "sum(weight * loss(embeddings, labels[batch]) for loss, weight in losses.items())"
+# A neck gives embeddings before and after it: each loss has its place beside its weight
+NECKED = "sum(weight * loss(embeddings[:, place], labels[batch]) for loss, (weight, place) in losses.items())"
 WEIGHING = """\
 from pathlib import Path
 from lossbench.backbones.trunk import trunk_of
@@ -74,6 +77,8 @@ def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
         variant=f", variant={quoted(variant)}" if colon else "",
         backbone=quoted(bare),
         started=_started(spec, start) if start else "",
+        necks="\nfrom lossbench.run.necks import AFTER, BEFORE, Necked" if spec.get("neck") else "",
+        necked="network = Necked(network, problem.embedding_dim)\n" if spec.get("neck") else "",
     )
     then = spec.get("then")
     first = {**spec, "epochs": spec["training"]["epochs"] - (then["epochs"] if then else 0)}
@@ -84,7 +89,8 @@ def _stage(spec: Mapping[str, Any], stage: Mapping[str, Any]) -> str:
     """The losses, the optimizer and an epoch of one stage of a run; most have one."""
     training = spec["training"]
     return STAGE.format(
-        losses="\n".join(_loss(term) for term in stage["terms"]),
+        losses="\n".join(_loss(spec, term) for term in stage["terms"]),
+        total=NECKED if spec.get("neck") else TOTAL,
         optimizer=_optimizer(training, spec["lr"], spec.get("start")),
         sampler=quoted(stage["sampler"]),
         batch=training["batch_size"],
@@ -126,9 +132,12 @@ def foreign_files(spec: Mapping[str, Any]) -> Sequence[str]:
     return [shown_path(path) for path in spec["plugin_files"]] if spec["provenance"]["plugins"] else []
 
 
-def _loss(term: Mapping[str, Any]) -> str:
+def _loss(spec: Mapping[str, Any], term: Mapping[str, Any]) -> str:
+    weight = _value(float(term["weight"]))
+    if spec.get("neck"):
+        weight = f"({weight}, {'BEFORE' if term['loss'] in spec['before_neck'] else 'AFTER'})"
     params = "".join(f", {python_name(name)}={_value(value)}" for name, value in term["params"])
-    return f'    find("loss", {quoted(term["loss"])}).build(problem{params}): {_value(float(term["weight"]))},'
+    return f'    find("loss", {quoted(term["loss"])}).build(problem{params}): {weight},'
 
 
 def _optimizer(training: Mapping[str, Any], lr: float, start: Mapping[str, Any] | None) -> str:

@@ -77,6 +77,12 @@ RETRIEVAL = (
     Term("R@k", "share of samples with one of their class among the k nearest neighbors",
          ("recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8"), heads=("R@1", "R@2", "R@4", "R@8")),
 )  # fmt: skip
+GALLERY = (
+    Term("mAP", "precision at the rank of each match, mean over all matches of a query in the gallery, then over queries",
+         ("mean_average_precision",), r"$\frac1R \sum_i P(i)\,\mathrm{rel}(i)$ over the whole ranking"),
+    Term("CMC@k", "share of queries with a match among the k first of the gallery",
+         ("cmc_at_1", "cmc_at_5", "cmc_at_10"), heads=("CMC@1", "CMC@5", "CMC@10")),
+)  # fmt: skip
 VERIFICATION = (
     Term("ROC AUC", "chance that a same-class pair is nearer than a different-class pair; a tie counts half",
          ("auc",), "the area under the ROC"),
@@ -130,6 +136,8 @@ WORK = (
     Term("task", "a data set under a protocol"),
     Term("closed-set", "test holds other samples of the classes that were trained"),
     Term("open-set", "test holds classes that no training saw"),
+    Term("query-gallery", "the same, and queries search a gallery, in which samples of a query's own class and group, "
+         "such as its camera, are left out"),
     Term("study", "the whole work once: a deal of training and validation, a search for every recipe, the choice, the "
          "final runs; the unit of every test", heads=("studies",)),
     Term("final run", "a training of the chosen point with a fresh seed; those of a study are averaged",
@@ -216,7 +224,7 @@ TUNING = (
 )  # fmt: skip
 GROUPS: Mapping[str, tuple[Term, ...]] = {
     "The work": WORK,
-    "Scores": (*RETRIEVAL, *VERIFICATION, *CLASSIFICATION, *OTHER_SCORES),
+    "Scores": (*RETRIEVAL, *GALLERY, *VERIFICATION, *CLASSIFICATION, *OTHER_SCORES),
     "Distances": DISTANCES,
     "Verdicts": VERDICTS,
     "Tests": TESTS,
@@ -259,7 +267,17 @@ def words(text: str) -> list[tuple[str, Term | None]]:
 # Words of every day, which a sentence uses without meaning the term.
 _UNSPOKEN = {"step", "raw", "sphere", "p", "effect", "default", "trial", "task", "look", "ok", "failed", "missing"}
 _UNSPOKEN |= {"pixels", "recipe", "untrained", "importance", "better, worse", "supported, refuted", "R@k", "troubles"}
-_UNSPOKEN |= {"standard error", "TAR at FAR x", "ρ", "reference", "5-NN", "untested", "comparison", "pair means"}
+_UNSPOKEN |= {
+    "standard error",
+    "TAR at FAR x",
+    "ρ",
+    "reference",
+    "5-NN",
+    "untested",
+    "comparison",
+    "pair means",
+    "CMC@k",
+}
 
 
 @cache
