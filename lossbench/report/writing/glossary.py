@@ -78,8 +78,8 @@ RETRIEVAL = (
          ("recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8"), heads=("R@1", "R@2", "R@4", "R@8")),
 )  # fmt: skip
 GALLERY = (
-    Term("mAP", "precision at the rank of each match, mean over all matches of a query in the gallery, then over queries",
-         ("mean_average_precision",), r"$\frac1R \sum_i P(i)\,\mathrm{rel}(i)$ over the whole ranking"),
+    Term("mAP", "precision at the rank of each match, mean over all matches of a query in the gallery, then over "
+         "queries", ("mean_average_precision",), r"$\frac1R \sum_i P(i)\,\mathrm{rel}(i)$ over the whole ranking"),
     Term("CMC@k", "share of queries with a match among the k first of the gallery",
          ("cmc_at_1", "cmc_at_5", "cmc_at_10"), heads=("CMC@1", "CMC@5", "CMC@10")),
 )  # fmt: skip
