@@ -58,10 +58,9 @@ def code(spec: Mapping[str, Any], *, vectors: bool = False) -> str:
         vectors: whether its samples are vectors.
 
     Returns:
-        A Python program; empty where a loss was given as a Python object, which no other program can name, and
-        where there is a neck, which is no part of a loss or network by name.
+        A Python program; empty where a loss was given as a Python object, which no other program can name.
     """
-    if any(digest.startswith(OBJECT) for _, digest in spec["provenance"]["plugins"]) or spec.get("neck"):
+    if any(digest.startswith(OBJECT) for _, digest in spec["provenance"]["plugins"]):
         return ""
     files, start = foreign_files(spec), spec.get("start")
     bare, colon, variant = spec["backbone"].partition(":")
