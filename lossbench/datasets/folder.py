@@ -111,10 +111,14 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def _columns(parts: Sequence[str]) -> dict[str, list[str]]:
-    """The split of each picture by the folder of its part, and its role where there are queries."""
+    """The split of each picture by the folder of its part, and its role where there are queries.
+
+    Of queries and a gallery alone no split is given: some of their classes train, as those of a plain folder do.
+    """
     roles = [part.lower() if part.lower() in ROLES else "both" for part in parts]
     split = ["test" if role in ROLES else part for role, part in zip(roles, parts, strict=True)]
-    return {"split": split} | ({"role": roles} if set(roles) != {"both"} else {})
+    given = {"split": split} if "both" in roles else {}
+    return given | ({"role": roles} if set(roles) != {"both"} else {})
 
 
 def _folders(folder: Path) -> list[Path]:

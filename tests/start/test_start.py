@@ -12,7 +12,6 @@ from PIL import Image
 
 from lossbench import load_results
 from lossbench.cli import main
-from lossbench.plugins import registry
 from lossbench.start import looking, writing
 from lossbench.start.looking import Shapes
 
@@ -66,7 +65,22 @@ def rows(root: Path) -> str:
     return "rows.csv"
 
 
-MADE = {"people": people, "pairs": pairs, "photographs": photographs, "voices": voices, "rows": rows}
+def gallery(root: Path) -> str:
+    for person in range(24):
+        for number in range(6):
+            part = "train" if person < 16 else "query" if number < 2 else "gallery"
+            picture(root / "people" / part / f"p{person:02d}" / f"{number}.png", 32, 64)
+    return "people"
+
+
+MADE = {
+    "gallery": gallery,
+    "people": people,
+    "pairs": pairs,
+    "photographs": photographs,
+    "voices": voices,
+    "rows": rows,
+}
 
 
 @pytest.fixture(scope="module")
@@ -174,18 +188,23 @@ def test_the_file_runs_as_it_is(made, kind, monkeypatch):
     assert (root / "reports" / file.stem / "index.html").is_file()
 
 
-def test_queries_and_a_gallery(tmp_path, monkeypatch):
-    labels = np.repeat(np.arange(30), 8)
-    role = np.where(np.arange(240) % 2, "query", "gallery")
-    features = RNG.normal(size=(240, 6)).astype(np.float32)
-    np.savez(tmp_path / "x.npz", features=features, labels=labels, role=role, group=np.arange(240) % 4)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
-    done = CliRunner().invoke(main, ["start", "x.npz"])
-    assert done.exit_code == 0, done.output
-    assert "  roles: 120 query, 120 gallery\n" in done.output
-    offered = "query-gallery" in registry.find("dataset", "features").protocols
-    assert document(tmp_path / "x.toml")[1]["protocol"] == ("query-gallery" if offered else "open-set")
+def test_queries_and_a_gallery(made):
+    _, said, file = made("gallery")
+    content, task = document(file)
+    assert "  roles: 16 query, 32 gallery, 96 both\n" in said
+    assert "closed-set: no. 8 classes" in said
+    assert "query-gallery: 66, 30 and 48 pictures of 11, 5 and 8 classes to train, validate and test" in said
+    assert task == {"dataset": "folder:people", "protocol": "query-gallery", "input_size": 32, "fit": "stretch"}
+    assert "gallery" in content["question"]
+
+
+def test_of_queries_and_a_gallery_alone_some_classes_train(tmp_path):
+    for row in range(80):
+        picture(tmp_path / ("query" if row % 4 else "gallery") / f"p{row // 8}" / f"{row}.png", 32, 32)
+    found = looking.look(str(tmp_path))
+    assert found.data.fixed_split is None
+    assert writing.choices(found).protocol == "query-gallery"
+    assert [len(part) for part in (found.parts["query-gallery"].train, found.parts["query-gallery"].test)] == [32, 32]
 
 
 def test_nothing_is_written_over_and_nothing_stays_of_what_cannot_be_used(made, tmp_path, monkeypatch):
