@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from lossbench.report.sections.acting import steps
 from lossbench.report.sections.settling import command, settling
 from lossbench.report.sections.snippet import code, quoted
 from lossbench.specification.spec import to_json
+from lossbench.store import Store
+from lossbench.sweep import launch
 
 CIRCLE = Path(__file__).parents[2] / "experiments" / "plugins" / "circle.py"
 
@@ -222,18 +225,29 @@ def test_the_command_goes_on_where_the_runs_ended(finished, monkeypatch):
     assert planned > done
 
 
-def test_the_shipped_experiment_goes_by_its_name(finished, monkeypatch):
+@pytest.mark.parametrize(
+    ("overrides", "file"),
+    [
+        ((), "ablation"),
+        (("budget.studies=9",), "ablation"),
+        (("training.epochs=3",), "reports/ablation/experiment.toml"),
+    ],
+)
+def test_what_ships_goes_by_its_name_whatever_its_number_of_studies(finished, monkeypatch, overrides, file):
     monkeypatch.chdir(finished)
-    sweep(tiny_plan("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax"]'), Path("other"))
-    material = gather("ablation", Path("other"))
-    assert command(material, 9) == "lossbench run reports/ablation/experiment.toml --studies 9 --runs other"
-    settings = material.experiment
-    shipped = tiny_plan().experiment  # of which `tiny` is not what ships
-    monkeypatch.setattr("lossbench.report.sections.settling.read_experiment", lambda _: shipped)
-    assert "experiment.toml" in command(material, 9)
-    whole = type(shipped).model_validate(settings)
-    monkeypatch.setattr("lossbench.report.sections.settling.read_experiment", lambda _: whole)
-    assert command(material, 9) == "lossbench run ablation --studies 9 --runs other"
+    experiment = launch.prepare(Path("ablation"), overrides, ()).experiment.model_dump(mode="json")
+    material = gather("mine", Path("runs"))
+    shipped = replace(material, plan={**material.plan, "name": "ablation", "experiment": experiment})
+    words = shlex.split(command(shipped, 12))
+    assert words[:5] == ["lossbench", "run", file, "--studies", "12"]
+
+
+def test_another_runs_folder_is_named(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    material = gather("mine", Path("runs"))
+    elsewhere = replace(material, store=Store(finished / "other"))
+    assert "--runs other" in command(elsewhere, 9)
+    assert "--runs" not in command(material, 9)
 
 
 def test_the_steps_take_the_winner_along(finished, monkeypatch):
