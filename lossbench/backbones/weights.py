@@ -15,6 +15,7 @@ from lossbench.plugins import PluginError
 from lossbench.plugins.mistakes import nearest
 
 INSIDE = ("network", "state_dict", "model_state_dict", "model")  # where files have the network; the first is ours
+NECKED = ("backbone.", "neck.")  # what the names in a network with a neck begin with
 COUNTER = "num_batches_tracked"  # of batch normalization: older files lack it, and no output depends on it
 
 Tensors = Mapping[str, Tensor]
@@ -40,6 +41,8 @@ def read(file: Path, digest: str = "") -> Tensors:
             found = inner
             break
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    if tensors and all(name.startswith(NECKED) for name in tensors):  # a run's network behind which a neck was trained
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("neck.")}
     if not tensors:
         raise PluginError(f"weights: {file}: holds no tensors by name, nor do {', '.join(INSIDE)} in it")
     return tensors

@@ -27,6 +27,7 @@ SOURCE = network(seed=1).state_dict()
         lambda state: {f"module.{name}": value for name, value in state.items()},  # as DataParallel saves
         lambda state: {"network": state, "loss.softmax": {"weight": torch.zeros(2)}},  # as lossbench exports
         lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"neck.weight": torch.ones(3), **{f"backbone.{name}": value for name, value in state.items()}},
         lambda state: {name: value.half() for name, value in state.items()},
         lambda state: {name: value for name, value in state.items() if "num_batches" not in name},
     ],
