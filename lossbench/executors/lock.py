@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     import fcntl
@@ -22,14 +22,22 @@ class BusyError(OSError):
     """Another process holds the lock; the message is one line for the user."""
 
 
+class Held(NamedTuple):
+    """A file that is held open, and whether a lock on it keeps others out: some systems have none."""
+
+    descriptor: int
+    real: bool
+
+
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[int]:
+def locked(path: Path, *, wait: bool = False) -> Iterator[Held]:
     """Hold the lock of a file, which is made where it is missing; the system releases it with the process.
 
     Raises:
         BusyError: another process holds it, and `wait` is false.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    real = fcntl is not None
     try:
         if fcntl is not None:
             try:
@@ -39,7 +47,8 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[int]:
             except OSError as error:
                 if error.errno not in UNLOCKABLE:
                     raise
-        yield descriptor
+                real = False
+        yield Held(descriptor, real)
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,7 @@ from lossbench.cli import main
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor
 from lossbench.specification.spec import SCHEMA
 from lossbench.store import KEPT_RECORDS, Store, StoreError
+from lossbench.store.records import dump, with_checksum
 from lossbench.sweep import driver, launch
 from lossbench.sweep.status import look, status
 from lossbench.sweep.sweep import Sweep
@@ -102,6 +103,9 @@ DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "bytes": lambda path: path.write_bytes(b"\xff\x00\xfe"),
     "list": lambda path: path.write_text("[1, 2]"),
+    "another version": lambda path: path.write_bytes(
+        with_checksum(dump({**json.loads(path.read_bytes()), "schema": SCHEMA + 1}))
+    ),
     "missing array": lambda path: (path.parent / "embeddings.npz").unlink(),
     "short array": lambda path: os.truncate(path.parent / "embeddings.npz", 100),
 }

@@ -52,6 +52,7 @@ class Material:
     table: pd.DataFrame
     progress: Progress
     _arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    _values: dict[tuple[str, str, str, str], Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -159,6 +160,12 @@ class Material:
         A figure that only the first run of a study measures is that run's. NaN where none has it, and where a run of
         the study failed or is missing.
         """
+        key = (task, recipe, column, role or self._final_role(recipe))
+        if key not in self._values:  # tables, figures and sentences ask for the same ones, over thousands of rows
+            self._values[key] = self._means(*key)
+        return dict(self._values[key])
+
+    def _means(self, task: str, recipe: str, column: str, role: str) -> dict[int, float]:
         rows = self.rows(task, recipe, role)
         figures = rows[column] if column in rows else [math.nan] * len(rows)
         found: dict[int, list[float]] = {}

@@ -63,7 +63,7 @@ def troubles(evidence: Evidence, task: str) -> dict[str, Trouble]:
                 recipe=recipe,
                 runs=len(rows),
                 statuses=statuses,
-                error=_most_frequent(errors(material, rows["run_id"])),
+                error=_most_frequent(errors(material, rows.loc[rows["status"] == "failed", "run_id"])),
                 untrained=untrained,
             )
     return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-
-import pandas as pd
+from collections.abc import Mapping
+from typing import Any
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
@@ -12,35 +12,37 @@ from lossbench.report.sections.recipe_rows import kind
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 
+SHOWN = ("recipe", "role", "trial", "study", "seed", "fold", "status", "best_epoch", VALIDATION, PRIMARY, "run_id")
+
 
 def table(evidence: Evidence, task: str) -> Table:
     """One row a run: role, study, seed, status, chosen epoch, scores, id."""
     material = evidence.material
+    folds = material.folds(task) > 1
     columns = [
         Column("recipe", numeric=False),
         Column("role", numeric=False),
         Column("trial"),
         Column("study"),
         Column("seed"),
-        *([Column("fold")] if material.folds(task) > 1 else []),
+        *([Column("fold")] if folds else []),
         Column("status", numeric=False),
         Column("chosen epoch"),
         Column("MAP@R", "validation"),
         Column("MAP@R", "test"),
         Column("run", numeric=False),
     ]
-    rows = material.table[material.table["task"] == task]
-    return make_table(
-        "runs", f"Every run, {task}", columns, [_row(material, row) for _, row in rows.iterrows()], filterable=True
-    )
+    shown = [name for name in SHOWN if name in material.table]
+    found = material.table.loc[material.table["task"] == task, shown].astype({"fold": float} if "fold" in shown else {})
+    rows = [_row(material, row, folds=folds) for row in found.to_dict("records")]
+    return make_table("runs", f"Every run, {task}", columns, rows, filterable=True)
 
 
-def _row(material: Material, row: object) -> Row:
-    get = row.get  # type: ignore[attr-defined]  # a row of the table
+def _row(material: Material, row: Mapping[Any, Any], *, folds: bool) -> Row:
+    get = row.get
 
     def number(column: str) -> float:
-        value = get(column)
-        return math.nan if pd.isna(value) else float(value)
+        return float(row.get(column, math.nan))
 
     val, test, epoch, trial = number(VALIDATION), number(PRIMARY), number("best_epoch"), number("trial")
     return Row(
@@ -50,7 +52,7 @@ def _row(material: Material, row: object) -> Row:
             Cell(formats.count(trial), trial),
             Cell(str(get("study")), float(get("study"))),
             Cell(str(get("seed")), float(get("seed"))),
-            *([Cell(formats.count(number("fold")), number("fold"))] if material.folds(str(get("task"))) > 1 else []),
+            *([Cell(formats.count(number("fold")), number("fold"))] if folds else []),
             Cell(str(get("status")), mark="" if get("status") == "ok" else "down"),
             Cell(formats.count(epoch), epoch),
             Cell(formats.score(val), val),

@@ -158,6 +158,7 @@ def _plugin_files(material: Material) -> list[str]:
 
 
 def _recorded(material: Material, name: str) -> Any:
-    """That field of the first run's specification that has one; None where none has."""
-    found = (material.record(str(run)).get("spec", {}).get(name) for run in material.table["run_id"])
+    """That field of the specification of the first recipe whose first run has one; None where none has."""
+    runs = material.table.drop_duplicates("recipe")["run_id"]  # such a field is the plan's: all its runs have the same
+    found = (material.record(str(run)).get("spec", {}).get(name) for run in runs)
     return next(filter(None, found), None)
