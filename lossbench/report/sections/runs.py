@@ -39,25 +39,23 @@ def table(evidence: Evidence, task: str) -> Table:
 
 
 def _row(material: Material, row: Mapping[Any, Any], *, folds: bool) -> Row:
-    get = row.get
-
     def number(column: str) -> float:
         return float(row.get(column, math.nan))
 
     val, test, epoch, trial = number(VALIDATION), number(PRIMARY), number("best_epoch"), number("trial")
     return Row(
         (
-            Cell(str(get("recipe"))),
-            Cell(str(get("role"))),
+            Cell(str(row["recipe"])),
+            Cell(str(row["role"])),
             Cell(formats.count(trial), trial),
-            Cell(str(get("study")), float(get("study"))),
-            Cell(str(get("seed")), float(get("seed"))),
+            Cell(str(row["study"]), float(row["study"])),
+            Cell(str(row["seed"]), float(row["seed"])),
             *([Cell(formats.count(number("fold")), number("fold"))] if folds else []),
-            Cell(str(get("status")), mark="" if get("status") == "ok" else "down"),
+            Cell(str(row["status"]), mark="" if row["status"] == "ok" else "down"),
             Cell(formats.count(epoch), epoch),
             Cell(formats.score(val), val),
             Cell(formats.score(test), test),
-            Cell(str(get("run_id"))),
+            Cell(str(row["run_id"])),
         ),
-        kind(material, str(get("recipe"))),
+        kind(material, str(row["recipe"])),
     )
