@@ -73,6 +73,26 @@ def test_without_a_leader_the_line_says_why(
     assert line(evidence_of(tmp_path, recipes, **options)) == said
 
 
+def test_where_training_pays_with_one_recipe_only_the_line_says_so(tmp_path: Path) -> None:
+    low = {"softmax": noise(0.09, seed=1), "center": noise(0.15, seed=2), "triplet": noise(0.08, seed=3)}
+    assert line(evidence_of(tmp_path / "1", low, pixels=0.05)) == (
+        f"Training pays with center only, on {TASK}. It is better than softmax."
+    )
+    assert line(evidence_of(tmp_path / "2", low, pixels=0.05, tasks=BOTH)).startswith(
+        "Training pays with center only, on both tasks."
+    )
+    nothing = {"softmax": noise(0.09, seed=1), "center": noise(0.07, seed=2)}
+    said = "no recipe is shown to be better than the untrained network and raw pixels"
+    assert line(evidence_of(tmp_path / "3", nothing)) == f"{TASK}: {said}."
+
+
+def test_one_that_trained_beside_others_in_trouble_is_not_the_only_recipe(tmp_path: Path) -> None:
+    evidence = evidence_of(
+        tmp_path, {"softmax": CLEAR["softmax"], "center": CLEAR["center"]}, status={("center", 1): "diverged"}
+    )
+    assert line(evidence) == f"{TASK}: only recipe that trained as it should."
+
+
 def test_a_card_says_effect_certainty_cost_and_catch(tmp_path: Path) -> None:
     fill(tmp_path, TIED, default={"softmax": -0.02})
     with_probe(tmp_path, ["softmax", "center", "triplet"])

@@ -10,7 +10,8 @@ from lossbench.report.sections.costs import relative_step
 from lossbench.report.sections.verdict import Answer, listed
 from lossbench.report.writing import formats
 
-LED = ("winner", "top group")  # kinds of answers that have a leader
+LED = ("winner", "top group", "only one pays")  # kinds of answers that have a leader
+PAYS = "only one pays"
 NAMED = 2  # tasks without the leader that are named; more are counted
 _WHY = {
     "indistinguishable": "no recipe was shown to differ",
@@ -33,9 +34,12 @@ def headline(evidence: Evidence, answers: Sequence[Answer]) -> str:
         return _without_a_leader(answers)
     pick, rivals = _pick(evidence, tops)
     led = [task for task, found in tops.items() if pick in found.group]
-    alone = [task for task in led if tops[task].alone]
+    alone = [each.task for each in answers if each.task in led and (tops[each.task].alone or each.kind == PAYS)]
     verb = "wins" if len(alone) == len(led) else "wins or ties for first" if alone else "ties for first"
-    text = f"{pick} {verb} on {_where(led, answers)}{_cost(evidence, led, pick, rivals)}."
+    says = f"{pick} {verb}"
+    if all(each.kind == PAYS for each in answers if each.task in led):
+        says = f"Training pays with {pick} only,"
+    text = f"{says} on {_where(led, answers)}{_cost(evidence, led, pick, rivals)}."
     rest = [each for each in answers if each.task not in led]
     return " ".join(filter(None, (text, _elsewhere(rest), _versus_reference(evidence, led, pick))))
 
@@ -103,8 +107,10 @@ def _elsewhere(rest: Sequence[Answer]) -> str:
 
 
 def _instead(found: Answer) -> str:
-    if found.kind == "baseline":
+    if found.kind == "baseline" or (found.kind == "single" and found.caveats):  # what trained beside others in trouble
         return found.label[0].lower() + found.label[1:]
+    if found.kind == PAYS:
+        return f"training pays with {listed(found.shown)} only"
     if found.kind in LED:
         return f"{listed(found.shown)} {'wins' if found.kind == 'winner' else 'lead'}"
     return _WHY.get(found.kind, "there is no answer")

@@ -23,7 +23,16 @@ OPEN = ("indistinguishable", "undecided")  # verdicts that more studies may stil
 MANY, FIRST = 12, 8  # of more names than MANY, the FIRST are printed
 FEW = 4  # recipes that are each worth a line
 Kind = Literal[
-    "winner", "top group", "indistinguishable", "single", "unranked", "undecided", "baseline", "broken", "nothing"
+    "winner",
+    "top group",
+    "only one pays",
+    "indistinguishable",
+    "single",
+    "unranked",
+    "undecided",
+    "baseline",
+    "broken",
+    "nothing",
 ]
 
 
@@ -61,7 +70,7 @@ def answer(evidence: Evidence, task: str) -> Answer:
         failed = tuple(f"{name}: every final run failed" for name in _without_scores(evidence.material, task))
         return Answer(task=task, kind="nothing", label="No answer yet", names=(), sentence=text, caveats=failed)
     kind, label, names, (sentence, *details) = _paying(evidence, task, found) or _say(evidence.material, task, found)
-    if kind in ("winner", "top group", "indistinguishable", "baseline") and (
+    if kind in ("winner", "top group", "only one pays", "indistinguishable", "baseline") and (
         beyond := _unbeaten(evidence, task, found.leader if found.sound else found.comparison.ranking[0].recipe)
     ):
         kind, label, names = "baseline", f"No recipe is shown to be better than {listed(beyond)}", ()
@@ -180,7 +189,7 @@ def _paying(evidence: Evidence, task: str, found: Top) -> tuple[Kind, str, tuple
         f"{found.leader} is better than the untrained network, also for whoever repeats the whole work: by "
         f"{_exactly(comparison.pair(found.leader, UNTRAINED))}; {others}."
     )
-    return "winner", "Training pays with one recipe only", found.group, [text, repeated(evidence.material, task)]
+    return "only one pays", "Training pays with one recipe only", found.group, [text, repeated(evidence.material, task)]
 
 
 def _highest(found: Top) -> str:
