@@ -253,7 +253,7 @@ def test_whatever_stands_anywhere_in_a_signed_file_there_is_a_page_or_a_line(
     stored = json.dumps(content, indent=2).encode()
     file.write_bytes(stored if plan else with_checksum(stored))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(board.task_figures, "run_costs", lambda *_: None)  # drawing takes a second, and cannot fail the page
+        patch.setattr(board.task_figures, "run_costs", lambda *_: None)  # drawing takes a second
         try:
             lines = list(board.write([root / "a"], root / "page", check=check_figures))
         except StoreError as error:
