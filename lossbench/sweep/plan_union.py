@@ -137,7 +137,8 @@ def _identity(plan: Mapping[str, Any]) -> bytes:
     """What two plans of the same runs share: all but how far they are and where files lie on a machine."""
     content = {name: value for name, value in plan.items() if name not in (*GROWING, "file_sha256", "experiment")}
     keys = list(plan["provenance"])
-    content |= {name: [plan[name].get(key) for key in keys] for name in ("provenance", "train_images")}
+    by_task = ("provenance", "train_images", "splits")
+    content |= {name: [plan.get(name, {}).get(key) for key in keys] for name in by_task}
     experiment = {
         name: value
         for name, value in plan["experiment"].items()

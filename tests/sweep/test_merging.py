@@ -96,13 +96,16 @@ def test_each_half_has_its_studies_only_and_says_what_is_missing(halves):
     )
 
 
-def test_halves_merged_give_the_report_of_one_folder_to_the_byte(halves, tmp_path):
+def test_halves_merged_give_the_report_of_one_folder_to_the_byte(halves, tmp_path, monkeypatch):
     found = merge([Source(halves / "a"), Source(halves / "b")], tmp_path / "c")
     assert found.problems == []
     plan = "experiments/ablation.json"
     assert (tmp_path / "c" / plan).read_bytes() == (halves / "one" / plan).read_bytes()
-    list(report.write("ablation", halves / "one", tmp_path / "reports-one"))
-    list(report.write("ablation", tmp_path / "c", tmp_path / "reports-c"))
+    for name, runs in (("one", halves / "one"), ("c", tmp_path / "c")):
+        (tmp_path / f"at-{name}").mkdir()
+        (tmp_path / f"at-{name}" / "runs").symlink_to(runs)  # a report's commands name the folder
+        monkeypatch.chdir(tmp_path / f"at-{name}")
+        list(report.write("ablation", Path("runs"), tmp_path / f"reports-{name}"))
     one, merged = files_of(tmp_path / "reports-one"), files_of(tmp_path / "reports-c")
     assert [name for name in one.keys() | merged.keys() if one.get(name) != merged.get(name)] == []
     swapped = merge([Source(halves / "b"), Source(halves / "a")], tmp_path / "d")
