@@ -76,6 +76,11 @@ class _Choice(_Known):
     recipe: Text
 
 
+class _Part(_Known):
+    classes: Count
+    samples: Count
+
+
 class _Plan(_Known):
     schema_: Annotated[Literal[1], Field(alias="schema")]
     name: Annotated[str, StringConstraints(pattern=NAME, max_length=100)]
@@ -88,8 +93,9 @@ class _Plan(_Known):
     choices: list[_Choice] = []
     claims: dict[Text, dict[Text, Any]] = {}
     train_images: dict[Text, Count] = {}
+    splits: dict[Text, dict[Text, _Part]] = {}
     provenance: dict[Text, _Provenance]
-    rows: list[_Row]
+    rows: Annotated[list[_Row], Field(min_length=1)]
 
 
 class _Claim(_Known):
