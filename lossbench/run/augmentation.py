@@ -30,7 +30,7 @@ class Augmentation:
     """
 
     def __init__(self, kinds: Sequence[str], seed: int, purpose: str = "augment") -> None:
-        self._streams = {
+        self.streams = {
             name: stream(seed, purpose if name == "shift" else f"{purpose}.{name}") for name in ORDER if name in kinds
         }
 
@@ -41,7 +41,7 @@ class Augmentation:
             name: draw_shifts(plan, images[-2], generator)
             if name == "shift"
             else torch.rand(steps, UNIFORM[name], batch, 1, generator=generator)
-            for name, generator in self._streams.items()
+            for name, generator in self.streams.items()
         }
         return {name: numbers.to(device) for name, numbers in drawn.items()}
 

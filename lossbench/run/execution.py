@@ -24,6 +24,7 @@ from lossbench.run.necks import Necked
 from lossbench.run.observing import Observer
 from lossbench.run.seeding import seed_globals, stream
 from lossbench.run.training import History, Model, WeightedLoss, train
+from lossbench.run.unfinished import Saving, Unfinished
 from lossbench.specification.spec import SCHEMA, RunSpec, to_json
 
 
@@ -45,9 +46,10 @@ class RunResult:
     checkpoint: bytes | None = None
 
 
-def execute(spec: RunSpec) -> RunResult:
+def execute(spec: RunSpec, saving: Saving | None = None) -> RunResult:
     """Train and evaluate one specification on one thread; in a group (`parallel`), every rank calls this.
 
+    With `saving`, a run that was stopped goes on from where its state was kept last; no figure depends on that.
     A run that raises is recorded as `failed` with its reason: the same call would only raise again.
 
     Raises:
@@ -59,8 +61,9 @@ def execute(spec: RunSpec) -> RunResult:
     reset = reset_peak_memory(where)
     started, started_cpu = time.perf_counter(), time.process_time()
     result, error = RunResult(record={"status": "failed"}), None
+    unfinished = Unfinished(spec, saving)
     try:
-        result = _run(spec)
+        result = _run(spec, unfinished)
     except Exception as raised:
         error = _one_line(raised)
         if device.is_lost(where):  # every later run of this process would fail with it
@@ -68,8 +71,8 @@ def execute(spec: RunSpec) -> RunResult:
     if reason := parallel.agree(error):
         result = RunResult(record={"status": "failed", "error": reason})
     result.record["cost"] = result.record.get("cost", {}) | {
-        "run_wall_s": time.perf_counter() - started,
-        "run_cpu_s": time.process_time() - started_cpu,
+        "run_wall_s": unfinished.spent[0] + time.perf_counter() - started,
+        "run_cpu_s": unfinished.spent[1] + time.process_time() - started_cpu,
         "peak_memory_bytes": peak_memory_bytes(where) if reset else math.nan,
     }
     result.record.update(
@@ -120,7 +123,7 @@ def _started(network: nn.Module, spec: RunSpec) -> Trunk | None:
     return trunk_of(network, anew, freeze=spec.start.freeze, lr_factor=spec.start.lr_factor)
 
 
-def _run(spec: RunSpec) -> RunResult:
+def _run(spec: RunSpec, unfinished: Unfinished) -> RunResult:
     registry.load_files(spec.plugin_files)
     data = task_data(spec)
     if data.checksum != spec.provenance.data:
@@ -130,7 +133,9 @@ def _run(spec: RunSpec) -> RunResult:
     clock = make_clock(spec.training.device)
     observer = Observer(spec, model, data)
     if spec.terms:
-        history = train(model, data.train.images, data.train.labels, spec, clock, observer.validate)
+        history = train(
+            model, data.train.images, data.train.labels, spec, clock, observer.validate, unfinished, observer
+        )
     else:  # a baseline: epoch 0 is all there is
         if callable(fit := getattr(model.network, "fit", None)):  # in closed form, to what the others train on
             fit(data.train.images, data.train.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,6 +80,22 @@ class Observer:
             drift[f"{term.name}.drift"] = float(moved.mean())
             drift[f"{term.name}.dead_centers"] = float((moved == 0).sum())
         return drift
+
+    def state(self) -> dict[str, Any]:
+        """What was seen so far, as tensors and plain values."""
+        return {
+            "audit": self.audit,
+            "epochs": [torch.from_numpy(values) for values in self.epochs],
+            "val_embeddings": self.val_embeddings,
+            "centers": self.centers,
+            "drawn_centers": [torch.from_numpy(values) for values in self.drawn_centers],
+        }
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.audit, self.val_embeddings, self.centers = kept["audit"], kept["val_embeddings"], kept["centers"]
+        self.epochs = [values.numpy() for values in kept["epochs"]]
+        self.drawn_centers = [values.numpy() for values in kept["drawn_centers"]]
 
     @property
     def drawn(self) -> dict[str, np.ndarray]:

@@ -6,8 +6,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from lossbench.run.necks import AFTER, BEFORE, Necked
 from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
+from lossbench.run.unfinished import Unfinished, attributes, seed_globals_as, set_attributes
 from lossbench.specification.spec import RunSpec, Stage, Training
 
 State = dict[str, dict[str, Tensor]]
@@ -130,6 +131,16 @@ class History:
             self.curves.setdefault(name, []).append(value)
 
 
+class Watched(Protocol):
+    """Whoever looks at a run while it trains, and remembers what was seen."""
+
+    def state(self) -> dict[str, Any]:
+        """What is remembered, as tensors and plain values."""
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Remember it again."""
+
+
 def train(
     model: Model,
     images: Samples,
@@ -137,6 +148,8 @@ def train(
     spec: RunSpec,
     clock: Clock,
     validate: Callable[[int], dict[str, float] | None],
+    unfinished: Unfinished | None = None,
+    watched: Watched | None = None,
 ) -> History:
     """Train for `spec.training.epochs` epochs and remember the best by `validate`'s `val_map_at_r`.
 
@@ -151,6 +164,8 @@ def train(
         images: (N, C, H, W) uint8 or (N, F) floating of the training split, on the device to train on.
         labels: (N,) int64 in 0..C-1, there too.
         validate: scores the model after an epoch of `validated_epochs`; None where its embeddings are not finite.
+        unfinished: where the state is kept between epochs, and found again: the same bits come of it.
+        watched: what `validate` remembers, to be kept with it.
 
     Raises:
         TimeLimitError: more than `time_limit_s` seconds at the end of an epoch, evaluation included.
@@ -159,30 +174,34 @@ def train(
     steps_per_epoch = max(1, len(labels) // settings.batch_size)
     precision = autocast(settings)
     starts = _starts(spec)
+    turn = _begin(model, spec, 0, 0)
     silent = {f"loss.{term.name}": math.nan for losses in model.stages for term in losses}  # of the other stage
     validated = validated_epochs(settings)
     history = History()
-    _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
-    clock.lap("evaluation")
+    moving = _Moving(model, history, clock, watched)
+    done = 0
+    if unfinished is not None and (kept := unfinished.load()) is not None:
+        turn = _begin(model, spec, kept["stage"], kept["taken"])
+        done = moving.load(kept, turn)
+    else:
+        _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
+        clock.lap("evaluation")
 
-    for epoch in range(1, settings.epochs + 1):
+    for epoch in range(done + 1, settings.epochs + 1):
+        if epoch > done + 1 and unfinished is not None and unfinished.is_due:
+            unfinished.save(moving.state(epoch - 1, turn))
         began_cpu_s = time.process_time()
-        if epoch in starts:
-            number, stage = starts[epoch]
-            model.losses = model.stages[number] if model.stages else model.losses
-            order = stream(spec.seed, _of_stage("order", number))
-            augmentation = Augmentation(settings.augment, spec.seed, _of_stage("augment", number))
-            optimizer = make_optimizer(model, settings, spec.lr)
-            factor = rate_factor(settings, steps_per_epoch * stage.epochs)
-            taken = history.steps
+        if epoch > 1 and epoch in starts:
+            turn = _begin(model, spec, starts[epoch], history.steps)
+        factor = rate_factor(settings, steps_per_epoch * turn.stage.epochs)
         plan = batch_plan(
-            stage.sampler,
+            turn.stage.sampler,
             labels,
             batch_size=settings.batch_size,
             samples_per_class=settings.samples_per_class,
-            generator=order,
+            generator=turn.order,
         ).to(images.device)
-        drawn = augmentation.draw(plan, images.shape, images.device)
+        drawn = turn.augmentation.draw(plan, images.shape, images.device)
         model.train(True)
         sums = [torch.zeros((), device=images.device) for _ in model.losses]  # of their values; read once an epoch
         own = parallel.share(plan.shape[1])  # of every batch; all of it, where this process trains alone
@@ -195,13 +214,14 @@ def train(
             clock.lap("forward")
             total, values = combine(model.losses, embeddings, targets)
             clock.lap("loss")
-            optimizer.zero_grad()
+            turn.optimizer.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             parallel.sum_gradients(model.network)
             clock.lap("backward")
-            for group in optimizer.param_groups:
-                group["lr"] = spec.lr * group["lr_factor"] * factor(history.steps - taken + step)
-            optimizer.step()
+            now = factor(history.steps - turn.taken + step)
+            for group in turn.optimizer.param_groups:
+                group["lr"] = spec.lr * group["lr_factor"] * now
+            turn.optimizer.step()
             for running, value in zip(sums, values, strict=True):
                 running += value
             clock.lap("optimizer")
@@ -228,11 +248,11 @@ def train(
     return history
 
 
-def _starts(spec: RunSpec) -> dict[int, tuple[int, Stage]]:
-    """The epoch with which each stage begins, to its number from 0 and the stage."""
+def _starts(spec: RunSpec) -> dict[int, int]:
+    """The epoch with which each stage begins, to its number from 0."""
     found, first = {}, 1
     for number, stage in enumerate(spec.stages):
-        found[first] = number, stage
+        found[first] = number
         first += stage.epochs
     return found
 
@@ -240,6 +260,92 @@ def _starts(spec: RunSpec) -> dict[int, tuple[int, Stage]]:
 def _of_stage(name: str, number: int) -> str:
     """The stream of that name of a stage: a second one meets the samples in another order than the first did."""
     return f"{name}.stage.{number}" if number else name
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A stage under way: optimizer, schedule and streams are its own.
+
+    Attributes:
+        taken: steps of the stages before it.
+    """
+
+    number: int
+    stage: Stage
+    taken: int
+    optimizer: torch.optim.Optimizer
+    order: torch.Generator
+    augmentation: Augmentation
+
+    def streams(self) -> dict[str, torch.Generator]:
+        """Every generator that draws while it trains."""
+        return {"order": self.order} | {f"augment.{name}": each for name, each in self.augmentation.streams.items()}
+
+
+def _begin(model: Model, spec: RunSpec, number: int, taken: int) -> _Turn:
+    """The stage of that number; its losses are now the model's."""
+    model.losses = model.stages[number] if model.stages else model.losses
+    return _Turn(
+        number,
+        spec.stages[number],
+        taken,
+        make_optimizer(model, spec.training, spec.lr),
+        stream(spec.seed, _of_stage("order", number)),
+        Augmentation(spec.training.augment, spec.seed, _of_stage("augment", number)),
+    )
+
+
+@dataclass(slots=True)
+class _Moving:
+    """All that training moves, as tensors and plain values."""
+
+    model: Model
+    history: History
+    clock: Clock
+    watched: Watched | None
+
+    def state(self, epoch: int, turn: _Turn) -> dict[str, Any]:
+        """The state after an epoch."""
+        history = {each.name: getattr(self.history, each.name) for each in fields(History)}
+        history["best_losses"] = next(
+            (number for number, losses in enumerate(self.model.stages) if losses is self.history.best_losses), 0
+        )
+        return {
+            "epoch": epoch,
+            "stage": turn.number,
+            "taken": turn.taken,
+            "model": self.model.state(),
+            "attributes": [attributes(part) for part in self._modules()],
+            "optimizer": turn.optimizer.state_dict(),
+            "history": history,
+            "streams": {name: generator.get_state() for name, generator in turn.streams().items()},
+            "seconds": dict(self.clock.seconds),
+            "watched": None if self.watched is None else self.watched.state(),
+        }
+
+    def _modules(self) -> list[nn.Module]:
+        """The network and the losses of all stages, which count what they do beyond their own."""
+        return [self.model.network, *(term.module for term in self.model.every_loss)]
+
+    def load(self, kept: dict[str, Any], turn: _Turn) -> int:
+        """Put a state back; the number of epochs that are done."""
+        self.model.load(kept["model"])
+        for module, values in zip(self._modules(), kept["attributes"], strict=True):
+            set_attributes(module, values)
+        turn.optimizer.load_state_dict(kept["optimizer"])
+        for name, value in kept["history"].items():
+            setattr(self.history, name, value)
+        stages = self.model.stages or (self.model.losses,)
+        self.history.best_losses = stages[kept["history"]["best_losses"]]
+        for name, generator in turn.streams().items():
+            generator.set_state(kept["streams"][name])
+        for part, seconds in kept["seconds"].items():
+            self.clock.seconds[part] += seconds
+        if self.watched is not None:
+            self.watched.load(kept["watched"])
+        seed_globals_as(kept)
+        done: int = kept["epoch"]
+        return done
 
 
 def validated_epochs(settings: Training) -> tuple[int, ...]:

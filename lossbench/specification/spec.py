@@ -347,10 +347,12 @@ class Resources(Table):
     Attributes:
         cpus: cores. A run computes on one thread; more leave room for what its libraries start.
         gpus: share of a GPU, 0.25 for four runs on one; above 1, whole GPUs.
+        checkpoint_s: seconds after which the state of a run is kept, at the end of an epoch; absent, never.
     """
 
     cpus: Annotated[Number, Field(gt=0, le=4096)] = 1.0
     gpus: Annotated[Number, Field(ge=0, le=1024)] = 0.0
+    checkpoint_s: Annotated[Number, Field(ge=0, le=1e6)] | None = None
 
 
 def _seen(given: Any) -> Any:

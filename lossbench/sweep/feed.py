@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from lossbench.sweep.jobs import Job, Record, objective
 
 MAX_ATTEMPTS = 3
 AHEAD = 1  # calls queued for each worker beyond the one it runs, so that it never waits for the driver
+UNFINISHED = "unfinished"  # in a runs folder: states of runs that can go on
 FEED_S = 5.0  # how often workers that joined meanwhile are looked for
 TRIAL, OTHER = 0, 1  # in a study, trials first: everything else waits for nobody
 
@@ -44,9 +45,22 @@ class Feed:
     Attributes:
         jobs: every planned run so far, in the order in which it was wanted.
         executed: how many runs were made here.
+
+    Args:
+        checkpoint_s: how often a worker keeps the state of a run that is not finished; None: never.
     """
 
-    def __init__(self, store: Store, executor: Executor, progress: Progress, *, retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        progress: Progress,
+        *,
+        retry_failed: bool = False,
+        checkpoint_s: float | None = None,
+    ) -> None:
+        self._unfinished = store.root.absolute() / UNFINISHED
+        self._saving = [] if checkpoint_s is None else [(str(self._unfinished), checkpoint_s)]
         self.store, self.executor, self.progress, self.retry_failed = store, executor, progress, retry_failed
         self.jobs: list[Job] = []
         self.executed = 0
@@ -96,11 +110,13 @@ class Feed:
 
     def work(self, between: Callable[[], None]) -> None:
         """Keep the workers fed until nothing is wanted any more; `between` is called after each arrival."""
+        if self._saving:
+            self._unfinished.mkdir(parents=True, exist_ok=True)
         while self._queue or self._flying:
             limit = getattr(self.executor, "workers", 1) * (1 + AHEAD)
             while self._queue and len(self._flying) < limit:
                 *_, spec = heapq.heappop(self._queue)
-                self._flying[self.executor.submit(execute_spec, spec)] = spec
+                self._flying[self.executor.submit(execute_spec, spec, *self._saving)] = spec
             for future in wait(self._flying, FEED_S, return_when=FIRST_COMPLETED).done:
                 self._land(future, self._flying.pop(future))
             between()
@@ -120,6 +136,8 @@ class Feed:
             record, extras = failed_record(spec, f"{error} (training.time_limit_s)"), {}
         self.executed += 1
         self.store.write(record, **extras)
+        for left in self._unfinished.glob(f"{spec.run_id}.*"):
+            left.unlink(missing_ok=True)
         for callback in self._waiting.pop(spec.run_id):
             callback(self.store.read(spec.run_id) or record)
 
@@ -136,9 +154,10 @@ def failed_record(spec: RunSpec, reason: str) -> Record:
     }
 
 
-def execute_spec(spec: RunSpec) -> tuple[Record, dict[str, Any]]:
+def execute_spec(spec: RunSpec, saving: Sequence[Any] | None = None) -> tuple[Record, dict[str, Any]]:
     """What a worker calls; torch is imported there, not in the driver."""
     from lossbench.run.execution import execute
+    from lossbench.run.unfinished import Saving
 
-    result = execute(spec)
+    result = execute(spec, None if saving is None else Saving(*saving))
     return result.record, {"arrays": result.arrays, "audit": result.audit, "checkpoint": result.checkpoint}

@@ -43,6 +43,7 @@ class Board:
         self._ran = 0
         self._trials: dict[str, dict[str, float]] = {}  # task to the highest validation score of each recipe
         self._finals: dict[str, dict[str, dict[int, list[float]]]] = {}  # task to recipe to study to test scores
+        self._shares: dict[str, list[float]] = {}  # recipe to seconds of evaluation and of training
         self._workers = 1
         self._last_line = time.monotonic()
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -59,9 +60,15 @@ class Board:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop drawing and leave the terminal clean."""
+        """Stop drawing, leave the terminal clean, and say where evaluation took longer than training."""
         if self._live:
             self._live.stop()
+        for recipe, (evaluation, training) in self._shares.items():
+            if evaluation > training > 0:
+                self.message(
+                    f"evaluation took {evaluation / training:.1f} times the training of {recipe}; fewer "
+                    "training.validations or val_classes shorten it"
+                )
 
     def expect(self, planned: Mapping[str, int], studies: int) -> None:
         """Remember how much there is to do."""
@@ -79,6 +86,10 @@ class Board:
         self._ran += not reused
         if seconds := float(record.get("cost", {}).get("run_wall_s") or 0.0):
             self._seconds.setdefault(job.kind, []).append(seconds)
+        if not reused:
+            sums, cost = self._shares.setdefault(job.recipe, [0.0, 0.0]), record.get("cost", {})
+            sums[0] += float(cost.get("evaluation_s") or 0.0)
+            sums[1] += float(cost.get("train_wall_s") or 0.0)
         if not reused or not self.doing:
             self.doing = DOING[job.kind].format(study=job.study, studies=self._studies)
         self._remember(job, record)

@@ -17,10 +17,10 @@ class RankExecutor(SerialExecutor):
     """Runs each call at once, on all ranks; only the first one's result counts."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Tell the other ranks the specification, which is the one argument, and run it here too."""
+        """Tell the other ranks the specification and where its state is kept, and run it here too."""
         from lossbench.run import parallel
 
-        parallel.from_first(to_json(args[0]))
+        parallel.from_first([to_json(args[0]), *args[1:]])
         return super().submit(fn, *args, **kwargs)
 
 
@@ -62,9 +62,11 @@ def serve(training: Training) -> None:
     """The life of every other rank: take part in one run after another until the first rank has no more."""
     from lossbench.run import parallel
     from lossbench.run.execution import execute
+    from lossbench.run.unfinished import Saving
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and torchrun's way to end the others
     with parallel.group(training.device):
         while (content := parallel.from_first(None)) is not None:
-            execute(from_json(content))
+            spec, *saving = content
+            execute(from_json(spec), *(Saving(*each) for each in saving))

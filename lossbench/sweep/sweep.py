@@ -47,7 +47,8 @@ class Sweep:
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan, self.store, self.progress, self._beat = plan, store, progress, beat
-        self.feed = Feed(store, executor, progress, retry_failed=retry_failed)
+        checkpoint_s = plan.experiment.resources.checkpoint_s
+        self.feed = Feed(store, executor, progress, retry_failed=retry_failed, checkpoint_s=checkpoint_s)
         self.searches: dict[str, Search] = {}
         self.choices: dict[Place, Chosen] = {}
         self.races = {task: Race(plan.experiment.budget, plan.recipes) for task in plan.experiment.tasks}

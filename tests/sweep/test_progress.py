@@ -123,3 +123,15 @@ def test_a_failed_run_counts_and_scores_nothing(board, spec):
     board.finished(job, {"status": "failed", "cost": {}}, reused=False)
     assert board.done.total() == 1
     assert list(board.highest()) == []
+
+
+@pytest.mark.parametrize(("evaluation_s", "said"), [(6.2, True), (1.9, False)])
+def test_evaluation_that_outlasts_training_is_said_with_what_shortens_it(spec, evaluation_s, said, capsys):
+    job = Job(spec=spec, study=1, recipe="softmax", role="trial", trial=0, number=0)
+    cost = {"run_wall_s": 8.0, "evaluation_s": evaluation_s, "train_wall_s": 2.0}
+    record = {"status": "ok", "metrics": {"val": {"sphere.map_at_r": 0.5}}, "cost": cost}
+    with Board() as board:
+        board.finished(job, record, reused=False)
+        board.finished(job, {**record, "cost": {**cost, "evaluation_s": 99.0}}, reused=True)
+    line = "evaluation took 3.1 times the training of softmax; fewer training.validations or val_classes shorten it"
+    assert (line in " ".join(capsys.readouterr().out.split())) == said

@@ -44,7 +44,20 @@ def runs(evidence: Evidence, task: str) -> Table:
         "Means over the final runs. These are times of runs that shared the machine: they describe, and support no "
         "claim about which recipe is cheaper. The cost probe is there for that.",
     )
-    return make_table("cost", f"Cost of runs, {task}", columns, rows, notes=notes)
+    return make_table("cost", f"Cost of runs, {task}", columns, rows, notes=(*notes, *_outlasting(material, task)))
+
+
+def _outlasting(material: Material, task: str) -> list[str]:
+    """A sentence where evaluation took longer than training, and what shortens it."""
+    shares = {
+        name: material.mean(task, name, "cost.evaluation_s") / seconds
+        for name in material.recipes
+        if len(material.rows(task, name)) and (seconds := material.mean(task, name, "cost.train_wall_s")) > 0
+    }
+    longer = [f"{share:.1f} times the training of {name}" for name, share in shares.items() if share > 1]
+    if not longer:
+        return []
+    return [f"Evaluation took {', '.join(longer)}; fewer `training.validations` or `val_classes` shorten it."]
 
 
 def steps(evidence: Evidence, task: str) -> Table:
