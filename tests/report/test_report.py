@@ -50,8 +50,14 @@ def written(tmp_path: Path, recipes: dict[str, list[float]], **kwargs: object) -
     return tmp_path / "reports" / "toy"
 
 
-def test_a_winner_is_named_with_effect_interval_and_p(tmp_path: Path) -> None:
-    folder = written(tmp_path, clear_winner())
+@pytest.fixture(scope="session")
+def winner_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a clear winner, which tests read and leave as it is."""
+    return written(tmp_path_factory.mktemp("winner"), clear_winner())
+
+
+def test_a_winner_is_named_with_effect_interval_and_p(winner_page: Path) -> None:
+    folder = winner_page
     task = json.loads((folder / "results.json").read_text())["tasks"][0]
     assert task["answer"]["kind"] == "winner"
     assert task["answer"]["recipes"] == ["softmax+center"]
@@ -209,8 +215,8 @@ class Attributes(HTMLParser):
         self.found += [(tag, name, value or "") for name, value in attrs]
 
 
-def test_the_page_is_one_small_file_that_can_request_nothing(tmp_path: Path) -> None:
-    folder = written(tmp_path, clear_winner())
+def test_the_page_is_one_small_file_that_can_request_nothing(winner_page: Path) -> None:
+    folder = winner_page
     page = (folder / "index.html").read_text()
     assert len(page.encode()) < 5_000_000
     parser = Attributes()
@@ -263,15 +269,15 @@ def test_results_json_keeps_its_schema(tmp_path: Path) -> None:
     assert set(schema["properties"]) == set(found), "every field is documented"
 
 
-def test_the_resolved_experiment_is_toml(tmp_path: Path) -> None:
-    folder = written(tmp_path, clear_winner())
+def test_the_resolved_experiment_is_toml(winner_page: Path) -> None:
+    folder = winner_page
     found = tomllib.loads((folder / "experiment.toml").read_text())
     assert found["params"] == {"softmax+center": {"alpha": 0.5}}
     assert found["budget"] == {"studies": 8, "trials": 2, "seeds": 1, "candidates": 1, "candidate_seeds": 2}
 
 
-def test_markdown_figures_are_there_and_small(tmp_path: Path) -> None:
-    folder = written(tmp_path, clear_winner())
+def test_markdown_figures_are_there_and_small(winner_page: Path) -> None:
+    folder = winner_page
     links = re.findall(r"\]\((figures/[^)]+)\)", (folder / "report.md").read_text())
     assert len(links) >= 6
     assert all((folder / link).stat().st_size < 300_000 for link in links)

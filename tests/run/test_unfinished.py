@@ -99,10 +99,10 @@ from lossbench.run import training
 from lossbench.cli import main
 if sys.argv.pop(1) == "kill":
     save = training._Moving.state
-    def once(moving, epoch):
+    def once(moving, epoch, turn):
         if epoch == 4:
             os.kill(os.getpid(), signal.SIGKILL)
-        return save(moving, epoch)
+        return save(moving, epoch, turn)
     training._Moving.state = once
 main()
 """
