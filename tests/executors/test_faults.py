@@ -19,7 +19,8 @@ import pytest
 from experiments import ABLATION, DIGITS
 from lossbench import load_results
 
-SMALL = (DIGITS, "training.epochs=1", "budget.trials=4", "budget.seeds=2", "embedding_dim=4")
+SMALL = (DIGITS, "training.epochs=1", "budget.studies=2", "budget.longer=0", "budget.trials=4", "budget.seeds=2",
+         "embedding_dim=4")  # fmt: skip
 RECIPES = 'recipes=["softmax", "softmax+center"]'
 ONE = (*SMALL, "budget.trials=1", "budget.seeds=1")
 LIMIT_S = 900
