@@ -72,13 +72,6 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
             yield f"neck of {entry['name']}", f"{entry['neck']}; before it {before}, after it the others and the test"
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
     yield "budget", f"{_budget(material)}; base seed {experiment['seed']}"
-    for task, listed in zip(material.tasks, experiment["tasks"], strict=True):
-        if listed.get("folds"):
-            span = _span(list(range(listed["folds"])))
-            yield (
-                f"folds of {task}",
-                f"{span}; a study's score is its mean over them; tuning uses the split without folds",
-            )
     for task, found in material.plan["provenance"].items():
         yield f"data of {task}", "; ".join(filter(None, (f"SHA-256 {found['data']}", data(material, task))))
     for code in sorted({found["code"] for found in material.plan["provenance"].values()}):
@@ -132,14 +125,6 @@ def _rules(material: Material) -> tuple[str, ...]:
         "Below four studies nothing is ranked. A recipe that diverged, collapsed or failed in any final run, or was "
         "not shown to be above the untrained network, is named and kept out of the leading group.",
     )
-
-
-def _span(seeds: list[int]) -> str:
-    if not seeds:
-        return "none"
-    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]} to {seeds[-1]}"
-    return ", ".join(map(str, seeds))
 
 
 def _toml_table(name: str, table: Mapping[str, Any]) -> Iterator[str]:
