@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from lossbench import __version__
-from lossbench.report.writing.page import TEMPLATES, content_policy
+from lossbench.report.writing.page import TEMPLATES, content_policy, templates
 from lossbench.store import write_whole
 
 PAGE, RESULTS = "index.html", "results.json"
@@ -68,12 +66,11 @@ def entries(reports: Path) -> Iterator[Entry]:
 
 def render(found: list[Entry]) -> str:
     """The page: no script, nothing fetched, every name a text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return environment.get_template("all_reports.html.jinja").render(
-        entries=found, style=style, policy=content_policy(style, ""), version=__version__
+    return (
+        templates()
+        .get_template("all_reports.html.jinja")
+        .render(entries=found, style=style, policy=content_policy(style, ""), version=__version__)
     )
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from lossbench.report.writing import markdown
-from lossbench.report.writing.page import TEMPLATES, content_policy
+from lossbench.report.writing.page import TEMPLATES, content_policy, templates
 
 if TYPE_CHECKING:
     from lossbench.report.board import Board
@@ -19,23 +17,20 @@ FILTERS = ("task", "modality", "budget")
 
 def render(board: Board) -> str:
     """One HTML file: every name in it is text, whoever chose it."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "board.js").read_text(encoding="utf-8")
     choices = {name: sorted({str(getattr(section, name)) for section in board.sections}) for name in FILTERS}
-    return environment.get_template("board.html.jinja").render(
-        board=board,
-        title=TITLE,
-        choices=choices,
-        style=style,
-        script=script,
-        policy=content_policy(style, script),
+    return (
+        templates()
+        .get_template("board.html.jinja")
+        .render(
+            board=board,
+            title=TITLE,
+            choices=choices,
+            style=style,
+            script=script,
+            policy=content_policy(style, script),
+        )
     )
 
 

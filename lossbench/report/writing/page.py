@@ -81,13 +81,7 @@ def render(document: Document, *, reload_s: int | None = None, docs: str = "") -
         reload_s: the page loads itself again after so many seconds.
         docs: where the documents lie, relative to the page; empty where they do not lie beside it.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters["terms"] = linked
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -111,6 +105,17 @@ def render(document: Document, *, reload_s: int | None = None, docs: str = "") -
         script=script,
         policy=content_policy(style, script),
         map_data=embedded_json({item.key: item.map_data for item in document.tasks}),
+    )
+
+
+def templates() -> Environment:
+    """The templates of every HTML page: every name in them is text, whoever chose it."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
