@@ -7,6 +7,7 @@ pickles: a scheduler's address is to be reachable by trusted machines only (SECU
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import multiprocessing
@@ -71,7 +72,7 @@ class ClusterExecutor(Executor):
         remote = self._client.submit(
             run_on_node, signature(), self._limit_s, fn, args, kwargs, pure=False, resources=self._demand
         )
-        remote.add_done_callback(lambda done: self._land(done, future))
+        self._client.loop.add_callback(self._land, remote, future)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -82,12 +83,13 @@ class ClusterExecutor(Executor):
             with contextlib.suppress(Exception):
                 self._cluster.close(timeout=10)
 
-    def _land(self, remote: Any, future: Future[Any]) -> None:
+    async def _land(self, remote: Any, future: Future[Any]) -> None:
+        """Wait on the client's own loop: dask's callbacks share one thread, which a client that is closed can block."""
         try:
-            future.set_result(remote.result())
+            future.set_result(await self._client.gather(remote, asynchronous=True))
         except self._killed as error:
             future.set_exception(WorkerDiedError(f"its nodes died ({error.allowed_failures + 1} of them)"))
-        except CancelledError:
+        except (CancelledError, asyncio.CancelledError):
             future.set_exception(ClusterError(f"{self.address}: the cluster is gone; what had finished is kept"))
         except BaseException as error:
             future.set_exception(error)

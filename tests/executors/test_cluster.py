@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -119,6 +120,19 @@ def test_a_call_goes_only_where_its_resources_are(cluster):
     finally:
         quarter.shutdown()
         greedy.shutdown()
+
+
+def test_results_land_while_the_callbacks_of_another_client_hang(cluster, executor):
+    """Dask runs all callbacks of a process in one thread; a client that is closed under one of them blocks it."""
+    over = threading.Event()
+    with distributed.Client(cluster, set_as_default=False) as other:
+        blocking = other.submit(divmod, 7, 2, pure=False)
+        blocking.add_done_callback(lambda _: over.wait(LIMIT_S))
+        try:
+            assert blocking.result(LIMIT_S) == (3, 1)
+            assert executor.submit(divmod, 8, 2).result(60) == (4, 0)
+        finally:
+            over.set()
 
 
 def test_a_node_of_other_code_is_refused_by_name(executor, monkeypatch):
