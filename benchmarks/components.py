@@ -19,7 +19,9 @@ from lossbench.executors.processes import ProcessExecutor
 from lossbench.executors.threads import available_cores
 from lossbench.specification.plan import Plan
 from lossbench.specification.recipes import Recipe
-from lossbench.specification.spec import RunSpec, Task, Value
+from lossbench.specification.spec import RunSpec
+from lossbench.specification.task import Task
+from lossbench.specification.values import Value
 from lossbench.statistics.components import (
     Components,
     Crossed,

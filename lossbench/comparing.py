@@ -11,12 +11,12 @@ from typing import Any
 
 from lossbench.datasets.arrays import kept
 from lossbench.plugins import registry
+from lossbench.plugins.mistakes import SpecError
 from lossbench.plugins.objects import Given, given_losses
 from lossbench.report.reading import Results, of_runs
 from lossbench.specification import flags
 from lossbench.specification.parsing import toml_path
 from lossbench.specification.plan import Plan
-from lossbench.specification.spec import SpecError
 from lossbench.store import Store
 from lossbench.sweep import launch
 

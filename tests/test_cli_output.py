@@ -18,7 +18,7 @@ from experiments import ABLATION
 from lossbench.cli import KINDS, main
 from lossbench.plugins import registry
 from lossbench.specification.recipes import make_recipe
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:

@@ -16,8 +16,8 @@ from sklearn.datasets import load_digits
 
 import lossbench
 from lossbench.cli import main
+from lossbench.plugins.mistakes import SpecError
 from lossbench.report.reading import Results
-from lossbench.specification.spec import SpecError
 from lossbench.store import StoreError
 
 mpl.use("Agg")

@@ -20,8 +20,9 @@ from typing import Any
 
 from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
 from lossbench.plugins import Kind, registry
+from lossbench.specification.experiment import Resources
 from lossbench.specification.fingerprint import code_digest, library_versions
-from lossbench.specification.spec import Resources, RunSpec
+from lossbench.specification.spec import RunSpec
 
 COUNTED_S = 1.0  # how long a count of the cluster's slots is believed
 PRELOAD = ("lossbench.run.execution",)

@@ -1,4 +1,4 @@
-"""How mistakes are told; apart from `spec`, whose models take a tenth of a second to build."""
+"""How mistakes are told; apart from the tables of an experiment file, whose models take a tenth of a second to make."""
 
 from __future__ import annotations
 

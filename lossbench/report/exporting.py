@@ -17,10 +17,11 @@ from lossbench import datasets
 from lossbench.datasets import splits
 from lossbench.datasets.dataset import checksum_under
 from lossbench.datasets.subset import training_samples
+from lossbench.plugins.mistakes import nearest
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import Material, gather
 from lossbench.report.sections.verdict import answer
-from lossbench.specification.spec import SCHEMA, RunSpec, from_json, nearest
+from lossbench.specification.spec import SCHEMA, RunSpec, from_json
 from lossbench.store import StoreError, write_whole
 
 ARRAYS = ("embeddings", "labels", "class_names")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lossbench.plugins.mistakes import nearest
 from lossbench.report import all_reports, write
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.verdict import answer
 from lossbench.report.writing.results import summary
-from lossbench.specification.spec import nearest
 from lossbench.store import StoreError, load_results
 
 if TYPE_CHECKING:

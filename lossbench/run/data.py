@@ -20,7 +20,8 @@ from lossbench.run.evaluation import PairRows
 from lossbench.run.rows import Rows, Samples
 from lossbench.run.searching import Roles, roles_from
 from lossbench.run.seeding import stream_seed
-from lossbench.specification.spec import RunSpec, Task
+from lossbench.specification.spec import RunSpec
+from lossbench.specification.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

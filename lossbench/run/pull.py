@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lossbench.run import sharding
 from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 
 REPEATS = 100  # of one step, after which momentum 0.9 has gathered all but 3e-5 of its sum
 

@@ -21,7 +21,8 @@ from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
 from lossbench.run.unfinished import Unfinished, attributes, seed_globals_as, set_attributes
-from lossbench.specification.spec import RunSpec, Stage, Training
+from lossbench.specification.spec import RunSpec, Stage
+from lossbench.specification.training_settings import Training
 
 State = dict[str, dict[str, Tensor]]
 

@@ -15,7 +15,9 @@ from lossbench.run.data import TaskData, source, task_data
 from lossbench.run.execution import build
 from lossbench.run.training import History, Model, train
 from lossbench.specification.recipes import make_recipe
-from lossbench.specification.spec import Provenance, RunSpec, Task, Training
+from lossbench.specification.spec import Provenance, RunSpec
+from lossbench.specification.task import Task
+from lossbench.specification.training_settings import Training
 
 TASK = Task(dataset="digits", protocol="closed-set")
 SETTINGS = Training(epochs=3)

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lossbench.plugins.mistakes import nearest
+from lossbench.specification.experiment import Claim
 from lossbench.specification.parsing import toml_path
-from lossbench.specification.spec import Claim, canonical, nearest
+from lossbench.specification.spec import canonical
 
 SPACES = ("sphere", "euclidean")
 ONE_SPLIT = (

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Literal
 
 from lossbench.plugins import Plugin, registry
+from lossbench.plugins.mistakes import nearest
+from lossbench.specification.experiment import Experiment, RecipeEntry
 from lossbench.specification.parsing import toml_path
 from lossbench.specification.recipes import ARROW, Recipe
-from lossbench.specification.spec import Experiment, RecipeEntry, nearest
 
 
 def necked(experiment: Experiment, entry: RecipeEntry, recipe: Recipe) -> Recipe:

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lossbench.specification.spec import Experiment, SpecError, nearest
+from lossbench.plugins.mistakes import SpecError, nearest
+from lossbench.specification.experiment import Experiment
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -16,23 +16,17 @@ from lossbench.datasets import deals, splits
 from lossbench.datasets.dataset import DataError, checksum_under
 from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.plugins import Plugin, PluginError, registry
+from lossbench.plugins.mistakes import SpecError
 from lossbench.plugins.plugin import Input
 from lossbench.specification import claims, necks
+from lossbench.specification.experiment import OF_VECTORS, UNSEEDED, Experiment
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.parsing import toml_path
 from lossbench.specification.recipes import TRUNK, Recipe, make_recipe, with_factor, with_params
-from lossbench.specification.spec import (
-    OF_VECTORS,
-    UNSEEDED,
-    Experiment,
-    Provenance,
-    RunSpec,
-    SpecError,
-    Start,
-    Task,
-    Training,
-    Value,
-)
+from lossbench.specification.spec import Provenance, RunSpec, Start
+from lossbench.specification.task import Task
+from lossbench.specification.training_settings import Training
+from lossbench.specification.values import Value
 
 DEFAULTS_UNTIL = 2  # studies whose final runs have the default point beside the chosen one
 LONGER_RUNS = 2  # final runs of a study, at most, that are trained for twice the epochs too

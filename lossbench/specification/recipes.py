@@ -16,7 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from lossbench.plugins import Choice, Float, Int, Plugin, PluginError, Range, Sampler, registry
-from lossbench.specification.spec import Factor, Stage, Term, Training, Value, nearest
+from lossbench.plugins.mistakes import nearest
+from lossbench.specification.pretrained import Factor
+from lossbench.specification.spec import Stage, Term
+from lossbench.specification.training_settings import Training
+from lossbench.specification.values import Value
 
 # The documented default and the search range of the learning rate: the same for every recipe.
 LEARNING_RATES: dict[str, tuple[float, Float]] = {

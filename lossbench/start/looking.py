@@ -56,7 +56,7 @@ class Found:
         dataset: as an experiment names it.
         data: as the experiment will have it, at `size` and `fit`.
         shapes: of its pictures, before they are made square; None of vectors and of what is no file of one's own.
-        size, fit: as in `specification.spec.Task`.
+        size, fit: as in `specification.task.Task`.
         left_out: what could not be read or was altered, one line a reason.
         parts: the split of every protocol that its samples allow.
         refused: why they do not allow the others.

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from lossbench.specification.spec import SCHEMA, Experiment, from_json
+from lossbench.specification.experiment import Experiment
+from lossbench.specification.spec import SCHEMA, from_json
 from lossbench.store.records import FILES, RUN_ID, RefusedError, described, opened
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of an experiment, and so of its files

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lossbench.specification.spec import SpecError
+from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store, StoreError
 from lossbench.store.records import RUN_ID
 from lossbench.sweep.jobs import Record

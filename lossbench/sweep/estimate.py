@@ -10,7 +10,7 @@ from statistics import fmean
 
 from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
-from lossbench.specification.spec import Task
+from lossbench.specification.task import Task
 from lossbench.store import Store
 from lossbench.sweep.jobs import Job, Record
 from lossbench.sweep.sweep import Sweep

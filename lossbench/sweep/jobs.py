@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lossbench.specification.primary import PRIMARY, VALIDATION
-from lossbench.specification.spec import RunSpec, Value
+from lossbench.specification.spec import RunSpec
+from lossbench.specification.values import Value
 
 # Every role, in the order of a study's rows; `pilot` runs find the epochs before the first study.
 ROLES = ("pilot", "trial", "candidate", "final", "default", "longer", "baseline")

@@ -15,11 +15,16 @@ from pathlib import Path
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.executors.threads import available_cores
 from lossbench.plugins import registry
+from lossbench.plugins.mistakes import SpecError, nearest
 from lossbench.run.clock import TimeLimitError
 from lossbench.specification import shipped
+from lossbench.specification.budget import Budget
+from lossbench.specification.experiment import Experiment
 from lossbench.specification.parsing import blamed, read_experiment
 from lossbench.specification.plan import Plan, make_plan
-from lossbench.specification.spec import Budget, Experiment, RunSpec, SpecError, Task, Training, nearest
+from lossbench.specification.spec import RunSpec
+from lossbench.specification.task import Task
+from lossbench.specification.training_settings import Training
 from lossbench.store import Store, StoreError
 from lossbench.sweep import estimate, ranks
 from lossbench.sweep.audit import Audit, parsed_share

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from lossbench.specification.plan import Plan
 from lossbench.specification.recipes import Recipe
-from lossbench.specification.spec import Task
+from lossbench.specification.task import Task
 from lossbench.sweep.jobs import Job
 from lossbench.sweep.study import Study
 

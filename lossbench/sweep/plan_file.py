@@ -16,7 +16,8 @@ from lossbench.plugins import Choice, Float, Plugin, PluginError, Range, registr
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.plan import Plan
 from lossbench.specification.primary import family, reference
-from lossbench.specification.spec import SCHEMA, Task
+from lossbench.specification.spec import SCHEMA
+from lossbench.specification.task import Task
 from lossbench.store import Store, StoreError
 from lossbench.sweep.jobs import ROLES, Job
 from lossbench.sweep.stopping import Race

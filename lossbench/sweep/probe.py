@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 from typing import Any
 
 from lossbench.specification.plan import Plan
-from lossbench.specification.spec import SCHEMA, RunSpec, Task, Term, canonical
+from lossbench.specification.spec import SCHEMA, RunSpec, Term, canonical
+from lossbench.specification.task import Task
 from lossbench.store import Store
 
 VERSION = 4  # of the way in which the probe measures

@@ -10,7 +10,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from lossbench.executors.processes import SerialExecutor
-from lossbench.specification.spec import SpecError, Training, from_json, to_json
+from lossbench.plugins.mistakes import SpecError
+from lossbench.specification.spec import from_json, to_json
+from lossbench.specification.training_settings import Training
 
 
 class RankExecutor(SerialExecutor):

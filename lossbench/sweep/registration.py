@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lossbench.specification.claims import digest
-from lossbench.specification.spec import Claim
+from lossbench.specification.experiment import Claim
 from lossbench.store import Store
 
 

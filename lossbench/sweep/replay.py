@@ -11,8 +11,9 @@ from typing import Any
 from lossbench import datasets
 from lossbench.datasets.dataset import checksum_under
 from lossbench.plugins import PluginError, registry
+from lossbench.plugins.mistakes import nearest
 from lossbench.specification.plan import provenance_of
-from lossbench.specification.spec import Provenance, RunSpec, from_json, nearest
+from lossbench.specification.spec import Provenance, RunSpec, from_json
 from lossbench.store import Store, StoreError
 from lossbench.sweep.feed import execute_spec
 from lossbench.sweep.jobs import Record

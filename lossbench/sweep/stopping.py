@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lossbench.specification.budget import Budget
 from lossbench.specification.primary import EQUIVALENCE, family, reference
 from lossbench.specification.recipes import Recipe
-from lossbench.specification.spec import Budget
 from lossbench.statistics.looks import looks_until, next_look
 from lossbench.statistics.racing import LEAST_STUDIES, clearly_beaten, undecided_at_top
 from lossbench.statistics.verdicts import Comparison, compare_all

@@ -13,9 +13,12 @@ from functools import cached_property
 from typing import Any
 
 from lossbench.run.seeding import stream_seed
+from lossbench.specification.experiment import UNSEEDED
 from lossbench.specification.plan import DEFAULTS_UNTIL, Plan
 from lossbench.specification.recipes import Recipe
-from lossbench.specification.spec import UNSEEDED, RunSpec, Task, Value
+from lossbench.specification.spec import RunSpec
+from lossbench.specification.task import Task
+from lossbench.specification.values import Value
 from lossbench.sweep.tuning import Search
 
 

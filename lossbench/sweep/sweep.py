@@ -14,7 +14,8 @@ from typing import Any
 
 from lossbench.specification.plan import LONGER_RUNS, Plan
 from lossbench.specification.recipes import Recipe
-from lossbench.specification.spec import RunSpec, Task
+from lossbench.specification.spec import RunSpec
+from lossbench.specification.task import Task
 from lossbench.store import Store
 from lossbench.sweep.feed import TRIAL, Feed, Progress
 from lossbench.sweep.jobs import FINAL_ROLES, Job, final_score, mean

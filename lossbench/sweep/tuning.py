@@ -19,7 +19,7 @@ import optuna
 
 from lossbench.plugins import Choice, Float, Int, Range
 from lossbench.specification.recipes import Recipe
-from lossbench.specification.spec import Value
+from lossbench.specification.values import Value
 
 MODEL_FROM = 16  # trials below which no model proposes: half of fewer tells it nothing that points beside them do not
 GENERATION = 4  # trials that the model proposes at once, whatever the number of workers

@@ -20,7 +20,7 @@ from lossbench.cli import main  # noqa: E402
 from lossbench.executors.cluster import ClusterError, ClusterExecutor, demand, signature  # noqa: E402
 from lossbench.executors.processes import WorkerDiedError  # noqa: E402
 from lossbench.run.clock import TimeLimitError  # noqa: E402
-from lossbench.specification.spec import Resources  # noqa: E402
+from lossbench.specification.experiment import Resources  # noqa: E402
 
 LIMIT_S = 400
 pytestmark = pytest.mark.xdist_group("cluster")  # one worker makes the fixture for all

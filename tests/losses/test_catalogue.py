@@ -28,7 +28,7 @@ from lossbench.losses.library import (
 from lossbench.losses.options import CrossBatchMemory
 from lossbench.plugins import Problem, registry
 from lossbench.specification.recipes import make_recipe
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 
 LOSSES = [registry.find("loss", name) for name in registry.names("loss")]
 

@@ -14,7 +14,7 @@ from lossbench.plugins import Problem, registry
 from lossbench.run.pull import effective_pull
 from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
 from lossbench.specification.plan import SpecError
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 
 CLASSES, DIM, SIZE, STEPS = 5, 3, 8, 6
 LR, MOMENTUM, WEIGHT = 0.1, 0.9, 0.3

@@ -11,7 +11,7 @@ from golden.cases import golden_cases
 
 from lossbench.losses import ContrastiveLoss, SoftmaxLoss, TripletLoss
 from lossbench.specification.recipes import make_recipe, with_params
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 
 
 def batch(size=12, num_classes=4, dim=3, seed=1):

@@ -8,7 +8,7 @@ from lossbench import Choice, Float, Problem
 from lossbench.plugins import PluginError, registry
 from lossbench.plugins.mistakes import SpecError
 from lossbench.specification.recipes import make_recipe, with_params
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 
 HEAD = "from lossbench import Choice, Float, Problem, loss\nfrom torch import nn\n"
 SOUND = HEAD + "@loss({name!r}, space={{'m': Float(0.1, 0.5)}})\ndef f(problem, *, m=0.2):\n    return nn.Identity()\n"

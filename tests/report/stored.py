@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.specification.spec import SCHEMA, Claim
+from lossbench.specification.experiment import Claim
+from lossbench.specification.spec import SCHEMA
 from lossbench.store import Store
 from lossbench.sweep.registration import register
 

@@ -15,7 +15,7 @@ from report.browser import CHROMIUM, DRIVER, Browser
 from report.stored import TASK, fill
 
 from lossbench import report
-from lossbench.specification.spec import Claim
+from lossbench.specification.experiment import Claim
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")]
 

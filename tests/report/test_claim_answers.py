@@ -17,7 +17,7 @@ from lossbench import report
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.claim_answers import Answer, answers, sentence
-from lossbench.specification.spec import Claim
+from lossbench.specification.experiment import Claim
 from lossbench.store import Store
 
 

@@ -22,7 +22,7 @@ from lossbench.run.augmentation import (
 )
 from lossbench.run.execution import execute
 from lossbench.run.training import to_input
-from lossbench.specification.spec import AUGMENTS, Training
+from lossbench.specification.training_settings import AUGMENTS, Training
 
 CPU = torch.device("cpu")
 PLAN = torch.zeros(3, 40, dtype=torch.long)  # three steps of forty pictures

@@ -15,7 +15,7 @@ from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
 from lossbench.run.necks import Necked
 from lossbench.run.training import combine, make_optimizer, rate_factor, to_input
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 
 NECK = "neck=batchnorm"
 ALL = "softmax+triplet+center"

@@ -13,7 +13,9 @@ from run.rank_probe import RECIPES, probe
 
 from experiments import ABLATION, TINY, run_spec
 from lossbench import load_results
-from lossbench.specification.spec import SpecError, Training, from_json, to_json
+from lossbench.plugins.mistakes import SpecError
+from lossbench.specification.spec import from_json, to_json
+from lossbench.specification.training_settings import Training
 from lossbench.sweep import ranks as rank_module
 
 HERE = Path(__file__).parents[1]

@@ -10,6 +10,7 @@ import torch
 
 from experiments import sweep, tiny_plan
 from lossbench import report
+from lossbench.plugins.mistakes import SpecError
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.settling import command
 from lossbench.run import network as trial
@@ -17,7 +18,7 @@ from lossbench.run.clock import Clock
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
 from lossbench.run.training import train
-from lossbench.specification.spec import RunSpec, SpecError, from_json, to_json
+from lossbench.specification.spec import RunSpec, from_json, to_json
 from lossbench.sweep import launch
 
 SCRIPTS = '''

@@ -13,13 +13,13 @@ import torch
 
 from experiments import DIGITS_OPEN, run_spec, sweep, tiny_plan
 from lossbench import datasets, metrics, report
+from lossbench.plugins.mistakes import SpecError
 from lossbench.report.evidence.comparisons import FOLD_ACCURACY, PRIMARY, Evidence
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections import folds, quality
 from lossbench.run import evaluation
 from lossbench.run.data import forget, task_data
 from lossbench.run.execution import execute
-from lossbench.specification.spec import SpecError
 
 LFW = 'tasks=[{dataset="lfw", protocol="verification"}]'
 ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1", "training.batch_size=16")

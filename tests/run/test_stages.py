@@ -21,7 +21,8 @@ from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import combine, make_optimizer, to_input, train
 from lossbench.specification.recipes import make_recipe
-from lossbench.specification.spec import Training, from_json, to_json
+from lossbench.specification.spec import from_json, to_json
+from lossbench.specification.training_settings import Training
 from lossbench.sweep.probe import run_probe
 
 STAGED = "softmax->triplet"

@@ -22,7 +22,7 @@ from lossbench.run.kept import image_groups
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
 from lossbench.run.training import Model, make_optimizer, train, validated_epochs
-from lossbench.specification.spec import Training
+from lossbench.specification.training_settings import Training
 from lossbench.sweep.jobs import objective
 
 

@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from experiments import ABLATION, run_spec, tiny_plan
 from lossbench import load_results, metrics
 from lossbench.cli import main
+from lossbench.plugins.mistakes import SpecError
 from lossbench.run import evaluation
 from lossbench.run.data import task_data
 from lossbench.run.execution import execute
 from lossbench.run.rows import Rows
 from lossbench.run.training import to_input
-from lossbench.specification.spec import SpecError
 
 CLASSES, EACH, WIDTH = 12, 12, 6
 SETTING = ('backbone="residual"', f"embedding_dim={WIDTH}", "training.batch_size=32", "training.epochs=2")

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from experiments import ABLATION, sweep, tiny_plan
+from lossbench.plugins.mistakes import SpecError
 from lossbench.run.execution import execute
 from lossbench.specification import claims
-from lossbench.specification.spec import Claim, SpecError
+from lossbench.specification.experiment import Claim
 from lossbench.store import Store
 from lossbench.sweep.registration import register, registered
 

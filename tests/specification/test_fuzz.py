@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import ABLATION
+from lossbench.plugins.mistakes import SpecError
+from lossbench.specification.experiment import Experiment
 from lossbench.specification.parsing import read_experiment
-from lossbench.specification.spec import SCHEMA, Experiment, SpecError
+from lossbench.specification.spec import SCHEMA
 from lossbench.store import Store, StoreError
 
 TEXT = ABLATION.read_text()

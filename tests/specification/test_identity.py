@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from experiments import run_spec
-from lossbench.specification.spec import RunSpec, Task, Training, from_json, to_json
+from lossbench.specification.spec import RunSpec, from_json, to_json
+from lossbench.specification.task import Task
+from lossbench.specification.training_settings import Training
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,12 @@ from click.testing import CliRunner
 
 from experiments import ABLATION
 from lossbench.cli import main
+from lossbench.plugins.mistakes import SpecError
+from lossbench.specification.budget import Budget
+from lossbench.specification.experiment import Claim, Experiment, Resources
 from lossbench.specification.parsing import RULES, blamed, read_experiment
-from lossbench.specification.spec import Budget, Claim, Experiment, Resources, SpecError, Task, Training
+from lossbench.specification.task import Task
+from lossbench.specification.training_settings import Training
 
 TABLES = {"training": Training, "budget": Budget, "resources": Resources}
 KEYS = [*Experiment.model_fields, *(f"{name}.{key}" for name, table in TABLES.items() for key in table.model_fields)]

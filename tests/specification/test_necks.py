@@ -6,8 +6,9 @@ import pytest
 
 from experiments import run_spec, tiny_plan
 from lossbench.plugins import registry
+from lossbench.plugins.mistakes import SpecError
 from lossbench.specification.necks import default_place
-from lossbench.specification.spec import SpecError, from_json, to_json
+from lossbench.specification.spec import from_json, to_json
 from lossbench.sweep import launch
 
 RECIPES = 'recipes=["softmax+triplet", { name = "bare", use = "softmax+center", neck = "none" }]'

@@ -6,7 +6,7 @@ import dataset_files
 import pytest
 
 from experiments import tiny_plan
-from lossbench.specification.spec import SpecError
+from lossbench.plugins.mistakes import SpecError
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from experiments import Quiet, sweep, tiny_plan
 from lossbench import report
 from lossbench.cli import main
 from lossbench.executors.processes import SerialExecutor
-from lossbench.specification.spec import SpecError
+from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store
 from lossbench.store.records import dump, with_checksum
 from lossbench.sweep import launch

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from experiments import StoppingExecutor, sweep, tiny_plan
-from lossbench.specification.spec import SpecError
+from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store
 from lossbench.sweep import launch, pilot
 from lossbench.sweep.pilot import Pilot, needed

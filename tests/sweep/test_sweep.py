@@ -23,7 +23,7 @@ from experiments import ABLATION, TINY, Quiet, StoppingExecutor, sweep, tiny_pla
 from lossbench import load_results
 from lossbench.executors import interrupt
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
-from lossbench.specification.spec import SpecError
+from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store
 from lossbench.sweep import estimate, launch
 from lossbench.sweep.plan_file import planned_before, stale_reasons

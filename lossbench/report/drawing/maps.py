@@ -19,7 +19,8 @@ from lossbench.report.drawing.palette import CLASS_COLORS
 from lossbench.report.drawing.svg import CARD, FAINT, INK, render, styled
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.writing import formats
-from lossbench.specification.spec import UNSEEDED, named_in
+from lossbench.specification.experiment import UNSEEDED
+from lossbench.specification.task import named_in
 
 MAX_CLASSES = 12
 LONGEST_NAME = 30  # characters of a class in the legend

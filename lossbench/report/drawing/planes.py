@@ -22,7 +22,7 @@ from lossbench.report.drawing.palette import CLASS_COLORS
 from lossbench.report.drawing.svg import FAINT, INK, styled
 from lossbench.report.evidence.material import Material
 from lossbench.report.writing import formats
-from lossbench.specification.spec import named_in
+from lossbench.specification.task import named_in
 
 DRAWN = 600  # samples in a panel: more only cover each other
 Draw = Callable[[Any, np.ndarray, str], None]

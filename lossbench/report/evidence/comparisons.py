@@ -13,7 +13,7 @@ from lossbench.report.evidence import derived
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.specification import primary
 from lossbench.specification.claims import STEP_RELATIVE
-from lossbench.specification.spec import UNSEEDED
+from lossbench.specification.experiment import UNSEEDED
 from lossbench.statistics.effects import MeanInterval, mean_interval
 from lossbench.statistics.verdicts import Comparison, Constant, Scores, compare_all
 

@@ -22,7 +22,8 @@ from lossbench.report.sections import convergence
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import STEPS_TO_SCORE, TIMED, digest
-from lossbench.specification.spec import UNSEEDED, named_in
+from lossbench.specification.experiment import UNSEEDED
+from lossbench.specification.task import named_in
 from lossbench.statistics.convergence import ConvergenceAnswer
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.statistics.looks import LEAST_RANKED, looks_until

@@ -11,7 +11,7 @@ from lossbench.report.evidence.material import Material
 from lossbench.report.sections import variance
 from lossbench.report.sections.verdict import detectable_text, effect_text, listed
 from lossbench.report.writing import formats
-from lossbench.specification.spec import named_in
+from lossbench.specification.task import named_in
 from lossbench.statistics.effects import Effect
 from lossbench.statistics.looks import LEAST_RANKED
 from lossbench.statistics.verdicts import Comparison, PairVerdict

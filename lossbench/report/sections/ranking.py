@@ -11,7 +11,7 @@ from lossbench.report.sections.findings import holds, verdict_cell
 from lossbench.report.sections.recipe_rows import by_mean, kind, mean_cell, name_cell, troubles_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
-from lossbench.specification.spec import UNSEEDED
+from lossbench.specification.experiment import UNSEEDED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 

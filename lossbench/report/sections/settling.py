@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lossbench.plugins.mistakes import SpecError
 from lossbench.report.evidence.comparisons import EQUIVALENCE, Evidence
 from lossbench.report.evidence.leaders import Top, top
 from lossbench.report.evidence.material import PRIMARY, Material
@@ -17,7 +18,6 @@ from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification import shipped
 from lossbench.specification.parsing import read_experiment
-from lossbench.specification.spec import SpecError
 from lossbench.statistics.looks import FIRST_LOOK
 from lossbench.statistics.verdicts import PairVerdict
 
