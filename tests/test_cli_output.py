@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from experiments import ABLATION
-from lossbench.cli import KINDS, main
+from lossbench.cli import main
+from lossbench.cli.naming import KINDS
 from lossbench.plugins import registry
 from lossbench.specification.recipes import make_recipe
 from lossbench.specification.training_settings import Training
