@@ -54,14 +54,14 @@ def run(into: Path, workers: int | None = None) -> Iterator[str]:
     plan = survey(launch.prepare(ABLATION, [], []), store).plan
     stored = store.read_plan(plan.experiment.name)
     for task in plan.experiment.tasks:
-        specs = _cells(plan, task, _chosen(stored, task))
+        specs = _cells(plan, task, chosen_points(stored, task))
         with driving(store.root, plan.experiment.name):
             _complete(store, list(specs.values()), workers or available_cores())
         scores = {cell: final_score(store.read(spec.run_id) or {"status": "failed"}) for cell, spec in specs.items()}
-        yield from _lines(plan, task, scores, _prices(store, stored, task))
+        yield from lines(plan, task, scores, prices_of(store, stored, task))
 
 
-def _chosen(stored: Mapping[str, Any], task: Task) -> Points:
+def chosen_points(stored: Mapping[str, Any], task: Task) -> Points:
     """What each search of the first studies chose, from the plan file."""
     return {
         (row["recipe"], row["study"]): row["params"]
@@ -92,14 +92,14 @@ def _complete(store: Store, specs: list[RunSpec], workers: int) -> None:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _lines(plan: Plan, task: Task, scores: Mapping[Cell, float | None], prices: Prices) -> Iterator[str]:
+def lines(plan: Plan, task: Task, scores: Mapping[Cell, float | None], prices: Prices) -> Iterator[str]:
     budget = plan.experiment.budget
     reference, *others = plan.recipes
-    found = {recipe.name: _effects(scores, recipe, reference) for recipe in others}
+    found = {recipe.name: crossed_effects(scores, recipe, reference) for recipe in others}
     yield f"{task.key}: variances of an effect against {reference.name}, in 1e-6 (standard deviation of one final run)"
     for name, effects in found.items():
         yield f"  {name:<22}{_parts(crossed_components(effects))}"
-    typical = _together(median, [_of_studies(effects) for effects in found.values()])
+    typical = _together(median, [of_studies(effects) for effects in found.values()])
     search = Search(trials=budget.trials, candidates=budget.candidates, candidate_seeds=budget.candidate_seeds)
     spent = budget.studies.most * search.seconds(budget.seeds, prices)
     yield f"  what {spent:.0f} CPU seconds a recipe buy by this search: half-width of a median effect's 95 % interval"
@@ -107,7 +107,7 @@ def _lines(plan: Plan, task: Task, scores: Mapping[Cell, float | None], prices: 
         yield f"    {bought.studies} studies of {bought.seeds} final runs: {bought.half_width:.4f}"
 
 
-def _effects(scores: Mapping[Cell, float | None], recipe: Recipe, reference: Recipe) -> FloatArray:
+def crossed_effects(scores: Mapping[Cell, float | None], recipe: Recipe, reference: Recipe) -> FloatArray:
     """(searches, splits, seeds) differences: both recipes by the same study's search, on the same deal and seed."""
     studies = range(1, CROSSED + 1)
 
@@ -126,7 +126,7 @@ def _effects(scores: Mapping[Cell, float | None], recipe: Recipe, reference: Rec
     )
 
 
-def _of_studies(effects: FloatArray) -> Components:
+def of_studies(effects: FloatArray) -> Components:
     """Components as an ordinary report has them, of search k on split k; averaged over all ways to pair the two."""
     shifted = [
         variance_components(np.array([effects[(row + shift) % CROSSED, row] for row in range(CROSSED)]))
@@ -145,7 +145,7 @@ def _parts(one: Crossed) -> str:
     return "  ".join(f"{name} {1e6 * part:6.1f} ({part**0.5:.4f})" for name, part in parts.items())
 
 
-def _prices(store: Store, stored: Mapping[str, Any], task: Task) -> Prices:
+def prices_of(store: Store, stored: Mapping[str, Any], task: Task) -> Prices:
     def seconds(role: str) -> float:
         runs = {row["run_id"] for row in _rows(stored, task) if row["role"] == role}
         return mean(float(record["cost"]["run_cpu_s"]) for run in sorted(runs) if (record := store.read(run)))
