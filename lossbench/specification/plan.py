@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from lossbench import datasets
-from lossbench.datasets import deals, splits
-from lossbench.datasets.dataset import DataError, checksum_under
-from lossbench.datasets.subset import training_samples, validation_samples
 from lossbench.plugins import Plugin, PluginError, registry
 from lossbench.plugins.mistakes import SpecError
 from lossbench.plugins.plugin import Input
@@ -25,6 +18,7 @@ from lossbench.specification.parsing import toml_path
 from lossbench.specification.recipes import TRUNK, Recipe, make_recipe, with_factor, with_params
 from lossbench.specification.spec import Provenance, RunSpec, Start
 from lossbench.specification.task import Task
+from lossbench.specification.task_data import look_at
 from lossbench.specification.training_settings import Training
 from lossbench.specification.values import Value
 
@@ -214,7 +208,7 @@ def make_plan(experiment: Experiment, *, file: Path, plugin_files: Sequence[Path
     for position, task in enumerate(experiment.tasks):
         place = toml_path(["tasks", position])
         try:
-            looked[task] = found_data = _look_at(task, experiment.training)
+            looked[task] = found_data = look_at(task, experiment.training)
         except ValueError as error:
             mistakes.append(f"{place}: {error}")
             continue
@@ -348,89 +342,3 @@ def _training_mistakes(training: Training) -> list[str]:
         if not torch.cuda.is_available():
             mistakes.append("training.device: 'cuda': this torch finds no GPU; use 'cpu', or see docs/scaling.md")
     return mistakes
-
-
-class _Data(NamedTuple):
-    """What a plan knows of a task's data.
-
-    Attributes:
-        train_size: training images, the fewest of any fold.
-        scored: validation and test images.
-        pixels: values in one image.
-        parts: part to its classes and samples.
-        deals: whether two deals of it can differ.
-        folds: folds of its pairs file; 0 where it has none.
-        vectors: whether its samples are vectors.
-    """
-
-    checksum: str
-    train_size: int
-    scored: tuple[int, int]
-    pixels: int
-    parts: Mapping[str, tuple[int, int]]
-    deals: bool
-    folds: int
-    vectors: bool
-
-
-def _look_at(task: Task, training: Training) -> _Data:
-    """Load the data of a task and make its splits.
-
-    Raises:
-        ValueError: unknown data set or protocol, missing data, or an impossible split.
-    """
-    if task.val_classes is not None and task.protocol not in ("open-set", "query-gallery"):
-        raise DataError(f"val_classes: {task.protocol} has no validation classes to choose among; leave it away")
-    if (outline := datasets.outline(task.dataset)) is not None:  # refused before hours of decoding
-        _check_splits(outline, task, training)
-    source = datasets.load(task.dataset, task.input_size or training.input_size, task.fit)
-    if source.features is not None and task.input_size is not None:
-        raise DataError(f"{task.dataset}: holds vectors, which have no size in pixels; leave input_size away")
-    size, parts = _check_splits(source, task, training)
-    for note in parts.notes:
-        warnings.warn(f"{task.dataset}: {note}", stacklevel=2)
-    free = deals.leaves_free(
-        source, task.protocol, parts, train_classes=task.train_classes, val_classes=task.val_classes
-    )
-    samples = {
-        "train": training_samples(source, parts, task.train_classes),
-        "val": validation_samples(source, parts, task.val_classes),
-        "test": parts.test,
-    }
-    return _Data(
-        checksum=checksum_under(source, task.protocol),
-        train_size=size,
-        scored=(len(samples["val"]), len(samples["test"])),
-        pixels=int(np.prod(source.samples.shape[1:])),
-        parts={part: (len(splits.classes_of(source, own)), len(own)) for part, own in samples.items()},
-        deals=free,
-        folds=splits.folds(source, task.protocol),
-        vectors=source.features is not None,
-    )
-
-
-def _check_splits(source: datasets.Dataset, task: Task, training: Training) -> tuple[int, splits.Split]:
-    """The fewest training samples of any fold of a task, and the last of its splits.
-
-    Raises:
-        ValueError: an impossible split, or one without enough to train on.
-    """
-    sizes = []
-    for fold in (None, *range(splits.folds(source, task.protocol))):
-        parts = splits.split(source, task.protocol, fold=fold)
-        sizes.append(len(training_samples(source, parts, task.train_classes)))
-        validation_samples(source, parts, task.val_classes)
-    if min(sizes) < training.batch_size:
-        raise DataError(_too_few(min(sizes), training))
-    return min(sizes), parts
-
-
-def _too_few(size: int, training: Training) -> str:
-    """That a batch is larger than the training set, and the line to paste that helps where one does."""
-    rule = f"training.batch_size {training.batch_size} is more than the {size} samples there are to train on"
-    batch = 2 ** (size.bit_length() - 1) if size else 0  # the largest power of two that they fill
-    if batch < 4:
-        return f"{rule}; more samples are needed, at least 4"
-    per_class = min(training.samples_per_class, batch // 2)
-    fewer = f" --set training.samples_per_class={per_class}" if per_class < training.samples_per_class else ""
-    return f"{rule}; --set training.batch_size={batch}{fewer}"
