@@ -24,7 +24,7 @@ from lossbench.plugins import registry
 from lossbench.specification.fingerprint import code_digest
 from lossbench.specification.spec import RunSpec, to_json
 from lossbench.store import Store
-from lossbench.sweep import launch
+from lossbench.sweep import dry_run, launch
 from lossbench.sweep.jobs import Job, Record
 from lossbench.sweep.sweep import Sweep
 
@@ -165,7 +165,7 @@ def check_runs(runs: Path) -> dict[str, float]:
     plan = launch.prepare(ABLATION, MANY, [])
     checks: dict[str, Callable[[Store], object]] = {
         "resume check": lambda store: Sweep(plan, store, Copies(), Silent()).run(),
-        "dry run": lambda store: launch.describe(plan, store, None),
+        "dry run": lambda store: dry_run.describe(plan, store, None),
         "table load": lambda store: store.table(store.read_plan(plan.experiment.name)),
     }
     return {

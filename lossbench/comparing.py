@@ -18,7 +18,7 @@ from lossbench.specification import flags
 from lossbench.specification.parsing import toml_path
 from lossbench.specification.plan import Plan
 from lossbench.store import Store
-from lossbench.sweep import launch
+from lossbench.sweep import launch, trying
 
 EXPERIMENT = Path("ablation")  # whose settings hold where none is given
 OF_TASK = ("protocol", "train_classes", "val_classes", "input_size", "fit", "label_noise", "splits")
@@ -83,7 +83,7 @@ def compare(
 
 def _run(plan: Plan, store: Store, given: Given, workers: int | None) -> None:
     """Run what is missing, in this process where a loss is nowhere else."""
-    launch.try_losses(plan)
+    trying.try_losses(plan)
     launch.check_writable(store.root)
     if not given.plugins:
         launch.run(plan, store, workers=workers)

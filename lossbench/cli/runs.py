@@ -53,7 +53,8 @@ def run(
     """Run what is missing of an experiment, then write its report."""
     from lossbench.specification import flags
     from lossbench.store import Store
-    from lossbench.sweep import launch, ranks
+    from lossbench.sweep import launch, ranks, trying
+    from lossbench.sweep.dry_run import describe
 
     if given := flags.settings(**plain):
         overrides = (*given, *overrides)
@@ -63,9 +64,9 @@ def run(
     plan = plan if share is None else launch.shared(plan, share)
     store = Store(runs)
     if dry_run:
-        for line in launch.try_network(plan):
+        for line in trying.try_network(plan):
             click.echo(line)
-        click.echo(launch.describe(plan, store, workers))
+        click.echo(describe(plan, store, workers))
         return
     ranks.check(plan.experiment.training)
     if not ranks.is_first():
@@ -73,8 +74,8 @@ def run(
         return
     if cluster is not None and workers is not None:
         fail("--cluster: the nodes decide how many workers there are; leave --workers out")
-    launch.try_losses(plan)
-    for line in launch.try_network(plan):
+    trying.try_losses(plan)
+    for line in trying.try_network(plan):
         click.echo(line)
     launch.check_writable(runs, reports)
     launch.run(plan, store, workers=workers, cluster=cluster, retry_failed=retry_failed)
@@ -90,6 +91,7 @@ def start(data: str, name: str | None) -> None:
     from lossbench.start import looking, writing
     from lossbench.store import Store
     from lossbench.sweep import launch
+    from lossbench.sweep.dry_run import describe
 
     name = name or writing.name_for(data)
     file = Path(f"{name}.toml")
@@ -105,7 +107,7 @@ def start(data: str, name: str | None) -> None:
     except ValueError:
         file.unlink()
         raise
-    click.echo(f"{file}:\n{launch.describe(plan, Store(Path('runs')), None)}")
+    click.echo(f"{file}:\n{describe(plan, Store(Path('runs')), None)}")
     click.echo(f"next: lossbench run {file} --quick --name {name}-quick, then lossbench run {file}")
 
 

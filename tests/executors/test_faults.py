@@ -121,7 +121,7 @@ def faulty(tmp_path_factory):
         text += LOSS.format(kind=f"Fault{number}", name=name, body=body)
     (folder / "faults.py").write_text(text)
     settings = (*ONE, f"recipes={json.dumps([*FAULTS, 'softmax'])}", "baselines=[]", "training.time_limit_s=15")
-    limits = "from lossbench.sweep import launch; launch.CHECK_LIMIT_S, launch.GRACE_S = 10.0, 5.0"
+    limits = "from lossbench.sweep import launch, trying; trying.CHECK_LIMIT_S, launch.GRACE_S = 10.0, 5.0"
     start = f"{limits}; from lossbench.__main__ import main; main()"
     _, _, _, *arguments = command(folder, *settings, plugins=(folder / "faults.py",))
     done = subprocess.run([sys.executable, "-c", start, *arguments], capture_output=True, text=True, timeout=LIMIT_S)

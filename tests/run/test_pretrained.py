@@ -19,7 +19,7 @@ from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
 from lossbench.run.training import train
 from lossbench.specification.spec import RunSpec, from_json, to_json
-from lossbench.sweep import launch
+from lossbench.sweep import trying
 
 SCRIPTS = '''
 import numpy as np
@@ -199,12 +199,12 @@ def test_what_starts_anew_is_said(place, latin):
 
 
 def test_a_driver_tries_the_network_in_a_process_of_its_own(place, latin):
-    assert launch.try_network(plan_on(place, "GREEK", latin)) == [
+    assert trying.try_network(plan_on(place, "GREEK", latin)) == [
         "latin.pt fills 17 of the 17 tensors of convnet, all that it has"
     ]
-    assert launch.try_network(plan_on(place, "GREEK")) == []
+    assert trying.try_network(plan_on(place, "GREEK")) == []
     with pytest.raises(SpecError, match="freeze: the file fits the whole network"):
-        launch.try_network(plan_on(place, "GREEK", latin, "pretrained.freeze=true"))
+        trying.try_network(plan_on(place, "GREEK", latin, "pretrained.freeze=true"))
 
 
 def test_a_report_says_what_the_network_started_from(place, latin, tmp_path):

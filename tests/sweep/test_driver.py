@@ -18,7 +18,7 @@ from lossbench.executors.processes import ProcessExecutor, SerialExecutor
 from lossbench.specification.spec import SCHEMA
 from lossbench.store import KEPT_RECORDS, Store, StoreError
 from lossbench.store.records import dump, with_checksum
-from lossbench.sweep import driver, launch
+from lossbench.sweep import driver, placing
 from lossbench.sweep.status import look, status
 from lossbench.sweep.sweep import Sweep
 
@@ -254,10 +254,10 @@ def test_processes_that_take_turns_on_a_gpu_are_told_how_to_share_it(tmp_path, m
     gpu, cpu = tiny_plan("training.device=cuda").experiment, tiny_plan().experiment
     one, two = ProcessExecutor(1), ProcessExecutor(2)
     try:
-        found = [launch.in_turns(gpu, two), launch.in_turns(gpu, one), launch.in_turns(cpu, two)]
+        found = [placing.in_turns(gpu, two), placing.in_turns(gpu, one), placing.in_turns(cpu, two)]
         assert found == [True, False, False]
         (tmp_path / "control").touch()  # as the service leaves it
-        assert not launch.in_turns(gpu, two)
+        assert not placing.in_turns(gpu, two)
     finally:
         one.shutdown()
         two.shutdown()

@@ -21,7 +21,7 @@ from lossbench.executors.processes import SerialExecutor
 from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store
 from lossbench.store.records import dump, with_checksum
-from lossbench.sweep import launch
+from lossbench.sweep import dry_run, launch
 from lossbench.sweep.merging import Source, merge
 from lossbench.sweep.plan_union import merged_claims
 from lossbench.sweep.sweep import Sweep
@@ -364,5 +364,5 @@ def test_progress_counts_the_share(halves, tmp_path):
     plan, progress = launch.shared(tiny_plan(*SETTINGS), "2/2"), Quiet()
     Sweep(plan, Store(tmp_path), From(Store(halves / "one")), progress).run()
     assert progress.total == progress.executed == len(Store(tmp_path).read_plan("ablation")["rows"])
-    line = launch.describe(plan, Store(tmp_path), 1).splitlines()[-2]
+    line = dry_run.describe(plan, Store(tmp_path), 1).splitlines()[-2]
     assert line == f"{progress.total} planned runs in part 2 of 2 of the studies, {progress.total} of them done"

@@ -9,7 +9,7 @@ import pytest
 from experiments import StoppingExecutor, sweep, tiny_plan
 from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store
-from lossbench.sweep import launch, pilot
+from lossbench.sweep import dry_run, pilot
 from lossbench.sweep.pilot import Pilot, needed
 
 AUTO = (
@@ -33,7 +33,7 @@ def found(tmp_path_factory):
         patched.setattr(pilot, "FIRST_STEPS", 2)
         patched.setattr(pilot, "DOUBLINGS", 3)
         runs = tmp_path_factory.mktemp("runs")
-        before = launch.describe(tiny_plan(*AUTO), Store(runs), 1)
+        before = dry_run.describe(tiny_plan(*AUTO), Store(runs), 1)
         sweep(tiny_plan(*AUTO), runs)
     return runs, before
 
@@ -76,7 +76,7 @@ def test_a_dry_run_before_it_does_not_know_yet_and_after_it_does(found):
     runs, before = found
     assert "steps a run not known yet (2 an epoch)" in before
     assert "time not known yet on 1 worker: the pilot comes first" in before
-    after = launch.describe(tiny_plan(*AUTO), Store(runs), 1)
+    after = dry_run.describe(tiny_plan(*AUTO), Store(runs), 1)
     planned = Store(runs).read_plan("ablation")["planned_runs"]
     assert f"{planned} planned runs, {planned} of them done\nabout 0 s on 1 worker" in after
 

@@ -25,7 +25,7 @@ from lossbench.executors import interrupt
 from lossbench.executors.processes import ProcessExecutor, SerialExecutor, WorkerDiedError
 from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store
-from lossbench.sweep import estimate, launch
+from lossbench.sweep import dry_run, estimate, launch
 from lossbench.sweep.plan_file import planned_before, stale_reasons
 from lossbench.sweep.study import Study
 from lossbench.sweep.sweep import Sweep
@@ -420,7 +420,7 @@ def test_ctrl_c_while_it_plans_is_one_line_too(tmp_path, command, line):
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = tiny_plan("training.epochs=10")
-    text = launch.describe(plan, Store(tmp_path / "runs"), 2)
+    text = dry_run.describe(plan, Store(tmp_path / "runs"), 2)
     assert "dealt anew by every study; 160 steps a run" in text
     assert f"{estimate.survey(plan, Store(tmp_path / 'runs')).planned.total()} planned runs, 0 of them done" in text
     assert "on 2 workers" in text
@@ -429,20 +429,20 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_a_dry_run_warns_of_too_few_steps(tmp_path):
-    text = launch.describe(tiny_plan("training.epochs=1"), Store(tmp_path / "runs"), 2)
+    text = dry_run.describe(tiny_plan("training.epochs=1"), Store(tmp_path / "runs"), 2)
     assert "warning: digits/closed-set: 16 steps a run hardly train a network; --set training.epochs=7" in text
-    assert "warning" not in launch.describe(tiny_plan("training.epochs=7"), Store(tmp_path / "runs"), 2)
+    assert "warning" not in dry_run.describe(tiny_plan("training.epochs=7"), Store(tmp_path / "runs"), 2)
 
 
 def test_a_dry_run_counts_what_is_stored_of_this_very_plan(finished):
     plan, store, _ = finished
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
-    text = launch.describe(plan, Store(store.root), 1)
+    text = dry_run.describe(plan, Store(store.root), 1)
     assert f"{ROWS} planned runs, {ROWS} of them done\nabout 0 s on 1 worker" in text
     more = tiny_plan(*FAST, "budget.seeds=3")
-    assert f"{ROWS + 10} planned runs, {ROWS} of them done" in launch.describe(more, Store(store.root), 1)
+    assert f"{ROWS + 10} planned runs, {ROWS} of them done" in dry_run.describe(more, Store(store.root), 1)
     other = tiny_plan(*FAST, "training.epochs=3")  # only the baselines, which are not trained, are the same
-    assert f"{ROWS} planned runs, 5 of them done" in launch.describe(other, Store(store.root), 1)
+    assert f"{ROWS} planned runs, 5 of them done" in dry_run.describe(other, Store(store.root), 1)
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
 
 

@@ -1,0 +1,102 @@
+"""What an experiment would do, in lines: its data, its recipes, its runs and their time."""
+
+from __future__ import annotations
+
+import math
+
+from lossbench.specification.budget import Budget
+from lossbench.specification.plan import Plan
+from lossbench.specification.task import Task
+from lossbench.specification.training_settings import Training
+from lossbench.store import Store
+from lossbench.sweep import estimate
+from lossbench.sweep.placing import worker_count
+from lossbench.sweep.plan_file import planned_before, stale_reasons
+from lossbench.sweep.progress import duration
+
+FITS = {
+    "crop": "their middle square",
+    "pad": "the whole on a gray square",
+    "stretch": "the whole, stretched to a square",
+}
+FEW_STEPS = 100  # of a run, below which a dry run warns
+
+
+def describe(plan: Plan, store: Store, workers: int | None) -> str:
+    """What a run would do and about how long it would take. Nothing is run or written."""
+    looked = estimate.survey(plan, store)
+    plan, experiment = looked.plan, looked.plan.experiment
+    count = worker_count(experiment, workers) or 1
+    lines = [f"{experiment.name}: {experiment.question}".rstrip(": ")]
+    for task in experiment.tasks:
+        lines += [_described(plan, task), *(f"  warning: {warning}" for warning in too_few_steps(plan, task))]
+    for recipe in plan.recipes:
+        searched = ", ".join(recipe.searched) or "nothing"
+        trials = _counted(experiment.budget.trials if recipe.searched else 1, "trial")
+        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} a study")
+    lines.append(f"  {_budget(experiment.budget)}")
+    part = "" if plan.share == (1, 1) else f" in part {plan.share[0]} of {plan.share[1]} of the studies"
+    lines.append(f"{looked.planned.total()} planned runs{part}, {len(looked.found)} of them done")
+    left_s = estimate.seconds_left(looked)
+    on = f"on {count} worker{'s' if count > 1 else ''}"
+    lines.append(f"time not known yet {on}: the pilot comes first" if math.isnan(left_s) else
+                 f"about {duration(left_s / count)} {on}")  # fmt: skip
+    if stale := stale_reasons(plan, store, planned_before(plan, store), [job for job, _ in looked.found]):
+        lines.append(f"{len(stale)} stored runs would be repeated")
+    return "\n".join(lines)
+
+
+def _described(plan: Plan, task: Task) -> str:
+    """What a dry run says of a task's data and of how long it trains."""
+    training = plan.experiment.training
+    per_epoch, (val, test) = plan.steps_an_epoch(task), plan.scored[task]
+    learnt, chosen_on, tested = (plan.splits[task][part][0] for part in ("train", "val", "test"))
+    samples = "vectors" if task in plan.vectors else "images"
+    dealt = "dealt anew by every study" if task in plan.deals else "the same in every study"
+    folds = f"; a study is one of {plan.folds[task]} folds" if task in plan.folds else ""
+    steps = "steps a run not known yet" if training.piloted else f"{per_epoch * training.epochs} steps a run"
+    return (
+        f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test {samples} of "
+        f"{learnt}, {chosen_on} and {tested} classes{_squares(task, training)}; training and validation are "
+        f"{dealt}{folds}; {steps} ({per_epoch} an epoch)"
+    )
+
+
+def _squares(task: Task, training: Training) -> str:
+    """How pictures of one's own become squares, if they do."""
+    size = task.input_size or training.input_size
+    if size is None or task.dataset.partition(":")[0] not in ("folder", "csv", "huggingface"):
+        return ""
+    return f", {FITS[task.fit]} at {size} x {size} pixels"
+
+
+def _budget(budget: Budget) -> str:
+    """What a dry run says of the studies, and of what a recipe gets in one."""
+    least, most = budget.studies.least, budget.studies.most
+    studies = f"{least} to {most} studies, as many as decide the top" if least < most else _counted(least, "study")
+    again = (
+        f"{_counted(budget.candidates, 'trial')} and the default again with "
+        f"{_counted(budget.candidate_seeds, 'fresh seed')}, then "
+    )
+    longer = f"; twice the epochs too in {_counted(min(budget.longer, most), 'study')}" if budget.longer else ""
+    racing = "; recipes clearly beaten leave" if budget.racing else ""
+    finals = f"{again if budget.trials > 1 else ''}{_counted(budget.seeds, 'final run')}"
+    return f"{studies}; of each recipe in a study {finals}{longer}{racing}"
+
+
+def _counted(count: int, what: str) -> str:
+    """`1 study`, `7 studies`."""
+    many = what.removesuffix("y") + "ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else many}"
+
+
+def too_few_steps(plan: Plan, task: Task) -> list[str]:
+    """A line where a run would hardly train: below FEW_STEPS steps."""
+    training, per_epoch = plan.experiment.training, plan.steps_an_epoch(task)
+    if training.piloted or (steps := per_epoch * training.epochs) >= FEW_STEPS:
+        return []
+    enough = -(-FEW_STEPS // per_epoch)
+    return [
+        f"{task.key}: {steps} steps a run hardly train a network; --set training.epochs={enough} makes {FEW_STEPS} of "
+        'them, "auto" finds how many are needed'
+    ]
