@@ -13,13 +13,14 @@ import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias
 
 from lossbench.plugins import Plugin
+from lossbench.specification.source_file import Module, bound_name, chain, hashed, is_text, own_nodes, stored
 
 LIBRARIES = ("torch", "pytorch-metric-learning", "numpy")
 OF_BACKBONES = ("timm", "torchvision")  # libraries that a backbone of their name comes from
@@ -36,15 +37,9 @@ BOUNDARY = (
     f"{PACKAGE}.run.sharding",  # on one process nothing; on several the same to rounding, and `processes` is a setting
     f"{PACKAGE}.run.device.environment",  # a record's note of where it was made
 )
-UNHASHED = {"annotation", "returns", "ctx", "kind", "type_comment"}  # fields of a syntax tree
 Scope: TypeAlias = Mapping[str, str | None]  # a name bound in a function to what it imports there; None: a variable
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Comprehension: TypeAlias = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
-SCOPES = (
-    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda),
-    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
-)  # what has variables of its own
 
 
 @lru_cache
@@ -201,46 +196,6 @@ def _beyond(definition: Definition) -> bool:
     return any(name == limit or name.startswith(f"{limit}.") for limit in BOUNDARY)
 
 
-@dataclass(frozen=True)
-class Module:
-    """One source file."""
-
-    name: str
-    file: Path
-
-    @cached_property
-    def body(self) -> list[ast.stmt]:
-        """Its statements."""
-        return ast.parse(self.file.read_bytes()).body
-
-    @cached_property
-    def definitions(self) -> Mapping[str, list[ast.stmt]]:
-        """The statements that define or change each name; under "" those that only do something."""
-        found: dict[str, list[ast.stmt]] = {}
-        for node in self.body:
-            if not isinstance(node, ast.Import | ast.ImportFrom) and not _is_text(node) and not _is_for_types(node):
-                for name in set(_stored(node)) or {""}:
-                    found.setdefault(name, []).append(node)
-        return found
-
-    @cached_property
-    def imports(self) -> Mapping[str, str]:
-        """Each imported name with the dotted name it stands for, those for type checkers included."""
-        statements = [node for each in self.body for node in (each.body if _is_for_types(each) else [each])]
-        return dict(pair for node in statements for pair in self.imported(node))
-
-    def imported(self, node: ast.AST) -> Iterator[tuple[str, str]]:
-        """(name, dotted name) of what one statement imports."""
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
-        elif isinstance(node, ast.ImportFrom):
-            package = self.name if self.file.stem == "__init__" else self.name.rpartition(".")[0]
-            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{source}.{alias.name}"
-
-
 class _Reader(ast.NodeVisitor):
     """Reads one definition of a module; every `visit` returns the text of a node."""
 
@@ -255,14 +210,14 @@ class _Reader(ast.NodeVisitor):
         return Reading(text, tuple(self._names), tuple(self._types))
 
     def generic_visit(self, node: ast.AST) -> str:
-        fields = map(self._field, _fields(node))
+        fields = map(self._field, hashed(node))
         return f"{type(node).__name__}({','.join(filter(None, fields))})"  # other Pythons have other empty fields
 
     def visit_Name(self, node: ast.Name) -> str:
         return self._meaning([node.id])
 
     def visit_Attribute(self, node: ast.Attribute) -> str:
-        base, parts = _chain(node)
+        base, parts = chain(node)
         return self._meaning(parts) if isinstance(base, str) else ".".join([self.visit(base), *parts])
 
     def visit_Import(self, node: ast.Import) -> str:
@@ -272,7 +227,7 @@ class _Reader(ast.NodeVisitor):
         return ""
 
     def visit_Expr(self, node: ast.Expr) -> str:
-        return "" if _is_text(node) else self.generic_visit(node)
+        return "" if is_text(node) else self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         self._follow(node.returns)
@@ -298,7 +253,7 @@ class _Reader(ast.NodeVisitor):
         return f"Assign([{self.visit(node.target)}],{self.visit(node.value)})" if node.value else ""
 
     def visit_ListComp(self, node: Comprehension) -> str:
-        self._scopes.append(dict.fromkeys(name for each in node.generators for name in _stored(each.target)))
+        self._scopes.append(dict.fromkeys(name for each in node.generators for name in stored(each.target)))
         text = self.generic_visit(node)
         self._scopes.pop()
         return text
@@ -317,8 +272,8 @@ class _Reader(ast.NodeVisitor):
         arguments = (each for each in ast.walk(function.args) if isinstance(each, ast.arg))
         found: dict[str, str | None] = {each.arg: None for each in arguments}
         shared = set[str]()
-        for node in (inner for each in body for inner in _own_nodes(each)):
-            if name := _binds(node):
+        for node in (inner for each in body for inner in own_nodes(each)):
+            if name := bound_name(node):
                 found[name] = None
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 found.update(self._module.imported(node))
@@ -363,14 +318,14 @@ class _Reader(ast.NodeVisitor):
 
     def _declares(self, decorator: ast.expr) -> bool:
         """Whether a decorator registers a plugin: what it declares is in the specification."""
-        base, parts = _chain(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        base, parts = chain(decorator.func if isinstance(decorator, ast.Call) else decorator)
         found = self._located(parts) if isinstance(base, str) else None
         return found is not None and _beyond(found.definition)
 
     def _follow(self, annotation: ast.AST | None) -> None:
         """Note the classes that an annotation names."""
         if isinstance(annotation, ast.Name | ast.Attribute):
-            base, parts = _chain(annotation)
+            base, parts = chain(annotation)
             found = self._located(parts) if isinstance(base, str) else None
             if found and self._is_class(found.definition):
                 self._types.append(found.definition)
@@ -381,55 +336,3 @@ class _Reader(ast.NodeVisitor):
     def _is_class(self, definition: Definition) -> bool:
         module = self._sources.module(definition.module)
         return module is not None and isinstance(module.definitions[definition.name][0], ast.ClassDef)
-
-
-def _chain(node: ast.expr) -> tuple[ast.expr | str, list[str]]:
-    """`a.b.c` as ("a", [a, b, c]); where it hangs on something else than a name, that and what follows it."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.insert(0, node.attr)
-        node = node.value
-    return (node.id, [node.id, *parts]) if isinstance(node, ast.Name) else (node, parts)
-
-
-def _fields(node: object) -> list[Any]:
-    """What is hashed of a node: values, nodes and lists of them."""
-    names = getattr(node, "_fields", ())
-    return [getattr(node, name) for name in names if name not in UNHASHED]
-
-
-def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it that belong to the same scope."""
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, SCOPES):
-            for value in _fields(node):
-                waiting += value if isinstance(value, list) else [value]
-
-
-def _binds(node: ast.AST) -> str | None:
-    """The name that one node binds where it stands."""
-    if isinstance(node, ast.Name):
-        return None if isinstance(node.ctx, ast.Load) else node.id
-    return node.name if isinstance(node, NAMED) else None
-
-
-def _stored(node: ast.AST) -> Iterator[str]:
-    """The names that a statement defines, or whose content it changes (`TABLE[key] = value`)."""
-    for inner in _own_nodes(node):
-        if name := _binds(inner):
-            yield name
-        elif isinstance(inner, ast.Attribute | ast.Subscript) and isinstance(inner.ctx, ast.Store):
-            yield from (part.id for part in ast.walk(inner.value) if isinstance(part, ast.Name))
-
-
-def _is_text(node: ast.stmt) -> bool:
-    """Whether a statement is a docstring."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _is_for_types(node: ast.stmt) -> TypeGuard[ast.If]:
-    """Whether a statement is for type checkers only."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
