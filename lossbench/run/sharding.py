@@ -53,10 +53,13 @@ class Sharded:
 class _Head(Sharded):
     """Cross-entropy of logits of which each rank has its own columns."""
 
+    label_smoothing: float = 0.0
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of a batch (B, D) with labels (B,), the same on every rank."""
         places = self.places(labels)
-        value: Tensor = _CrossEntropy.apply(self.local_logits(_whole_gradient(embeddings), places), places)  # type: ignore[no-untyped-call]
+        logits = self.local_logits(_whole_gradient(embeddings), places)
+        value: Tensor = _CrossEntropy.apply(logits, places, self.label_smoothing)  # type: ignore[no-untyped-call]
         return value
 
     def local_logits(self, embeddings: Tensor, places: Tensor) -> Tensor:
@@ -229,7 +232,7 @@ class _WholeGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
-        dist.all_reduce(total)
+        parallel.reduce(total)
         return total
 
 
@@ -239,7 +242,7 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
         total = own.clone()
-        dist.all_reduce(total)
+        parallel.reduce(total)
         return total
 
     @staticmethod
@@ -250,26 +253,32 @@ class _Total(torch.autograd.Function):
 class _CrossEntropy(torch.autograd.Function):
     """Mean cross-entropy from each rank's columns of the logits: maximum, sum and own logit are reduced over ranks.
 
-    `logits` (B, C of this rank); `places` (B,) the column of the own class, -1 on all ranks but one.
+    `logits` (B, C of this rank); `places` (B,) the column of the own class, -1 on all ranks but one; `smoothing` the
+    share of each label that is spread evenly over the columns of all ranks.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, places: Tensor, smoothing: float) -> Tensor:
         highest = logits.amax(1) if logits.shape[1] else logits.new_full((len(logits),), -torch.inf)
-        dist.all_reduce(highest, op=dist.ReduceOp.MAX)
-        own = logits.new_zeros(len(logits))
+        parallel.reduce(highest, dist.ReduceOp.MAX)
+        shares = logits - highest.unsqueeze(1)
         (rows,) = torch.nonzero(places >= 0, as_tuple=True)
-        own[rows] = logits[rows, places[rows]] - highest[rows]
-        shares = (logits - highest.unsqueeze(1)).exp_()
-        sums = torch.stack([shares.sum(1), own])
-        dist.all_reduce(sums)
+        own = logits.new_zeros(len(logits))
+        own[rows] = shares[rows, places[rows]]
+        even = [shares.sum(1), torch.full_like(own, logits.shape[1])] if smoothing else []
+        sums = torch.stack([shares.exp_().sum(1), own, *even])
+        parallel.reduce(sums)
         ctx.save_for_backward(shares.div_(sums[0].unsqueeze(1)), places)
-        return (sums[0].log() - sums[1]).mean()
+        ctx.own, ctx.even = 1.0 - smoothing, (smoothing / sums[3, 0] if smoothing else 0.0)
+        losses: Tensor = sums[0].log() - ctx.own * sums[1]
+        if smoothing:
+            losses -= ctx.even * sums[2]
+        return losses.mean()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         shares, places = ctx.saved_tensors
         (rows,) = torch.nonzero(places >= 0, as_tuple=True)
-        slope = shares.clone()
-        slope[rows, places[rows]] -= 1
-        return slope.mul_(gradient / len(places)), None
+        slope = shares - ctx.even
+        slope[rows, places[rows]] -= ctx.own
+        return slope.mul_(gradient / len(places)), None, None

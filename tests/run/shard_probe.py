@@ -19,7 +19,8 @@ from lossbench.plugins import Problem, registry
 from lossbench.run import parallel, sharding
 from lossbench.run.training import Model, WeightedLoss, combine
 
-RECIPES = ("softmax", "softmax+center", "arcface", "cosface+center", "normalized-softmax", "center+triplet")
+SMOOTHED = "softmax/smoothed"  # a tenth of each label is spread over all classes
+RECIPES = ("softmax", SMOOTHED, "softmax+center", "arcface", "cosface+center", "normalized-softmax", "center+triplet")
 CLASSES, DIM, BATCH, STEPS, FURTHER = 7, 4, 9, 10, 5  # neither ranks nor batches divide evenly
 
 
@@ -27,10 +28,11 @@ def model_of(recipe: str) -> Model:
     torch.manual_seed(0)
     network = nn.Linear(5, DIM)
     terms = []
-    for name in recipe.split("+"):
+    params = {"label_smoothing": 0.1} if recipe == SMOOTHED else {}
+    for name in recipe.partition("/")[0].split("+"):
         torch.manual_seed(3)
         problem = Problem(num_classes=CLASSES, embedding_dim=DIM, generator=torch.Generator().manual_seed(1))
-        terms.append(WeightedLoss(name, 0.5, sharding.sharded(registry.find("loss", name).build(problem))))
+        terms.append(WeightedLoss(name, 0.5, sharding.sharded(registry.find("loss", name).build(problem, **params))))
     return Model(network, terms)
 
 
