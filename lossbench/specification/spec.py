@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import orjson
 from pydantic import (
@@ -21,12 +21,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -46,12 +48,23 @@ AUTO = "auto"
 AUGMENTS = ("shift", "flip", "crop", "color", "erase")
 Neck = Literal["none", "batchnorm"]  # between the backbone and the losses that see the embedding after it
 Seen = Literal["before", "after"]  # the neck
+Negatives = Annotated[Number, Field(gt=0, le=1)]  # share of the classes at a step
 
 
 class Table(BaseModel):
-    """A table of an experiment file: unknown keys are mistakes, values never change."""
+    """A table of an experiment file: unknown keys are mistakes, values never change.
+
+    Attributes:
+        later: keys that are written only where they are used, as what was stored before they came does not have them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unused = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in written(self).items() if name not in unused}
 
 
 class Task(Table):
@@ -100,12 +113,15 @@ def named_in(key: str) -> tuple[str, str]:
 class RecipeEntry(Table):
     """A recipe under a name of the experiment's own: `{ name = "weak", use = "softmax+center" }`.
 
-    A plain string is both. `neck`: its own in place of the experiment's.
+    A plain string is both. `neck`, `negatives`: its own in place of the experiment's.
     """
+
+    later = ("negatives",)
 
     name: Name
     use: Name
     neck: Neck | None = None
+    negatives: Negatives | None = None
 
 
 def _or_auto(given: Any, number: ValidatorFunctionWrapHandler) -> Any:
@@ -154,10 +170,14 @@ class Training(Table):
         device: where to train; results are bit-identical on `cpu` only.
         processes: how many share each batch of one run, under `torchrun`; sums round differently, so it counts as a
             setting.
+        negatives: share of the classes of a head that a step trains, those of the batch among them; of losses that
+            can draw some (`lossbench.specification.negatives`).
         precision: of the network's forward and backward pass in training, `float32` or `bf16` (autocast); losses,
             updates and evaluation are float32.
         time_limit_s: a run that takes longer is stopped and recorded as failed.
     """
+
+    later = ("negatives",)
 
     epochs: Annotated[
         Whole, Field(ge=1, le=100_000), WrapValidator(_or_auto), PlainSerializer(lambda epochs: epochs, return_type=Any)
@@ -174,6 +194,7 @@ class Training(Table):
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     processes: Annotated[Whole, Field(ge=1)] = 1
+    negatives: Negatives = 1.0
     precision: Literal["float32", "bf16"] = "float32"
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 
