@@ -116,6 +116,8 @@ class Plan:
         """One training run of a recipe; `where` holds further fields of the specification, such as its deal."""
         experiment = self.experiment
         training: Training = where.pop("training", experiment.training)
+        if training.negatives != recipe.negatives:
+            training = training.model_copy(update={"negatives": recipe.negatives})
         first, *later = stages = recipe.stages(values, training.epochs)
         trained = {term.loss for stage in stages for term in stage.terms}
         losses = [plugin for plugin in recipe.losses if plugin.name in trained]
@@ -128,7 +130,7 @@ class Plan:
             then=later[0] if later else None,
             neck=recipe.neck,
             before_neck=recipe.before_neck,
-            training=training.model_copy(update={"negatives": recipe.negatives}),
+            training=training,
             lr=float(values["lr"]),
             start=self._start(float(values.get(TRUNK, 1.0))),
             weights_file=self.weights_file,

@@ -9,8 +9,11 @@ import torch
 from run.shard_probe import BATCH, CLASSES, DIM, SAMPLED, STEPS, model_of, train_sampled
 from torch.nn import functional
 
-from experiments import run_spec, tiny_plan
+from experiments import run_spec, sweep, tiny_plan
+from lossbench import report
 from lossbench.plugins import Problem, registry
+from lossbench.report.evidence import boards
+from lossbench.report.sections.snippet import code
 from lossbench.run import sharding
 from lossbench.run.data import task_data
 from lossbench.run.execution import _has_collapsed, build
@@ -18,6 +21,8 @@ from lossbench.run.sampled import Sampled, drawn
 from lossbench.run.training import History, make_optimizer
 from lossbench.specification.negatives import HEADS
 from lossbench.specification.spec import SpecError, Training, from_json, to_json
+from lossbench.store import Store
+from lossbench.sweep.plan_file import planned_before, stale_reasons
 
 
 @pytest.fixture
@@ -228,3 +233,33 @@ def test_a_recipe_has_its_own_share_or_that_of_the_training():
 def test_mistakes_say_what_they_are(setting, message):
     with pytest.raises(SpecError, match=message):
         tiny_plan(setting)
+
+
+def test_what_is_made_of_the_runs_knows_the_share(tmp_path, monkeypatch):
+    entries = 'recipes=["softmax", {name="few", use="softmax", negatives=0.5}]'
+    settings = (entries, "budget.trials=1", "baselines=[]")
+    store, _ = sweep(tiny_plan(*settings), tmp_path)
+    list(report.write("ablation", tmp_path, tmp_path / "reports"))
+    text = (tmp_path / "reports" / "ablation" / "report.md").read_text()
+    assert "classes of few" in text
+    assert "0.5 of them at a step" in text
+    assert "classes of softmax" not in text
+    toml = (tmp_path / "reports" / "ablation" / "experiment.toml").read_text()
+    assert '{ name = "few", use = "softmax", negatives = 0.5 }' in toml
+
+    document = store.read_plan("ablation")
+    entry = boards.Entry(folder="", plan=document, store=store, task="", table=store.table(document), planned=0)
+    whole, few = document["recipes"]
+    use = {**few, "name": "softmax"}  # which leaves the share as all that differs
+    assert boards._definition(entry, whole) != boards._definition(entry, use)
+
+    monkeypatch.setattr("lossbench.specification.plan.code_digest", lambda plugins: "other")
+    monkeypatch.setattr("lossbench.sweep.plan_file.code_digest", lambda plugins: "other")
+    changed = tiny_plan(*settings)
+    stale = stale_reasons(changed, Store(store.root), planned_before(changed, store), [])
+    assert stale.keys() == {row["run_id"] for row in document["rows"]}
+
+
+def test_the_printed_code_says_what_it_leaves_out():
+    assert "with 0.5 of the classes at a step" in code(to_json(run_spec("softmax", "training.negatives=0.5")))
+    assert "of the classes" not in code(to_json(run_spec("softmax")))
