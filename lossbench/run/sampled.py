@@ -46,20 +46,19 @@ class Sampled:
     draws: torch.Generator
     parts: tuple[Part, ...] = ()
 
+    def drawn(self, classes: int, positives: Tensor) -> Tensor:
+        """(K,) of so many classes, ascending: those of the batch, and others that fill the share, each equally likely.
 
-def drawn(classes: int, positives: Tensor, share: float, draws: torch.Generator) -> Tensor:
-    """(K,) of so many classes, ascending: those of the batch, and others up to the share, each as likely as any other.
+        K is the share of the classes, rounded, or the number of the batch's where these are more.
 
-    K is `share * classes`, rounded, or the number of the batch's classes where these are more.
-
-    Args:
-        positives: (N,) the classes of the batch, in any order.
-    """
-    order = torch.rand(classes, generator=draws).to(positives.device)
-    present = torch.unique(positives)
-    order[present] = 2.0  # above all that is drawn
-    rows: Tensor = order.topk(max(round(share * classes), len(present))).indices.sort().values
-    return rows
+        Args:
+            positives: (N,) the classes of the batch, in any order.
+        """
+        order = torch.rand(classes, generator=self.draws).to(positives.device)
+        present = torch.unique(positives)
+        order[present] = 2.0  # above all that is drawn
+        rows: Tensor = order.topk(max(round(self.negatives * classes), len(present))).indices.sort().values
+        return rows
 
 
 def move_parts_only(optimizer: torch.optim.Optimizer, modules: Iterable[nn.Module]) -> None:

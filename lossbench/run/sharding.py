@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lossbench.losses.center import CenterLoss
 from lossbench.losses.softmax import SoftmaxLoss
 from lossbench.run import parallel
-from lossbench.run.sampled import Part, Sampled, drawn
+from lossbench.run.sampled import Part, Sampled
 from lossbench.run.training import Model, State
 
 
@@ -72,7 +72,7 @@ class _Head(Sharded, Sampled):
     def _of_sample(self, places: Tensor) -> tuple[_Head, Tensor]:
         """The head as if this rank had the classes of a sample only, and where the labels lie among these."""
         here = places >= 0
-        rows = drawn(self.own.stop - self.own.start, places[here], self.negatives, self.draws)
+        rows = self.drawn(self.own.stop - self.own.start, places[here])
         parts = {name: Part.of(getattr(self, name), axis, rows) for name, axis in self.axes.items()}
         self.parts = tuple(parts.values())
         head: Any = copy.copy(self)

@@ -17,8 +17,9 @@ from lossbench.report.sections.snippet import code
 from lossbench.run import sharding
 from lossbench.run.data import task_data
 from lossbench.run.execution import _has_collapsed, build
-from lossbench.run.sampled import Sampled, drawn
+from lossbench.run.sampled import Sampled
 from lossbench.run.training import History, make_optimizer
+from lossbench.specification.fingerprint import EXECUTE, ROOT, Definition, Sources
 from lossbench.specification.negatives import HEADS
 from lossbench.specification.spec import SpecError, Training, from_json, to_json
 from lossbench.store import Store
@@ -161,10 +162,11 @@ def test_with_all_classes_nothing_is_drawn_and_no_run_is_another():
 
 
 def test_the_classes_of_the_batch_are_always_drawn_and_others_evenly():
-    draws, counts = torch.Generator().manual_seed(0), torch.zeros(20)
+    loss, counts = Sampled(), torch.zeros(20)
+    loss.negatives, loss.draws = 0.3, torch.Generator().manual_seed(0)
     positives = torch.tensor([3, 17, 3])
     for _ in range(3000):
-        rows = drawn(20, positives, 0.3, draws)
+        rows = loss.drawn(20, positives)
         assert len(rows) == 6
         assert torch.equal(rows, rows.unique())
         counts[rows] += 1
@@ -172,8 +174,8 @@ def test_the_classes_of_the_batch_are_always_drawn_and_others_evenly():
     others = counts[[place for place in range(20) if place not in (3, 17)]]
     expected = 3000 * 4 / 18
     assert (others - expected).abs().max() < 5 * math.sqrt(expected * (1 - 4 / 18))  # five standard deviations
-    assert drawn(20, torch.arange(15), 0.3, draws).tolist() == list(range(15))  # more than the share
-    assert drawn(0, positives[:0], 0.3, draws).tolist() == []  # a rank without classes
+    assert loss.drawn(20, torch.arange(15)).tolist() == list(range(15))  # more than the share
+    assert loss.drawn(0, positives[:0]).tolist() == []  # a rank without classes
 
 
 def test_evaluation_sees_all_classes_and_draws_none():
@@ -199,6 +201,13 @@ def test_chance_is_no_number_where_classes_are_drawn():
     points = torch.randn(50, 3)
     assert _has_collapsed(history, points, 10)
     assert not _has_collapsed(history, points, None)
+
+
+def test_how_classes_are_drawn_is_part_of_the_code_of_a_run():
+    """Unlike how they are split, which is the same to rounding."""
+    reached = Sources(ROOT).reached(EXECUTE)
+    assert {Definition("lossbench.run.sampled", name) for name in ("Sampled", "Part", "move_parts_only")} <= reached
+    assert not any(definition.module == "lossbench.run.sharding" for definition in reached)
 
 
 RECIPES = 'recipes=["softmax", {name="few", use="arcface", negatives=0.1}, "triplet"]'
