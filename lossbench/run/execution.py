@@ -93,7 +93,8 @@ def build(spec: RunSpec, data: TaskData) -> Model:
         seed_globals(spec.seed, f"init.{name}")
         own = replace(problem, generator=stream(spec.seed, f"init.{name}"), variant=name.partition(":")[2])
         module: nn.Module = registry.find(kind, name).build(own, **params)
-        return sharding.sharded(module).to(spec.training.device)
+        draws = stream(spec.seed, f"negatives.{name}.{parallel.rank()}")
+        return sharding.sharded(module, spec.training.negatives, draws).to(spec.training.device)
 
     network = make("backbone", spec.backbone, {})
     if spec.neck:
@@ -141,7 +142,8 @@ def _run(spec: RunSpec, unfinished: Unfinished) -> RunResult:
             fit(data.train.images, data.train.labels)
         history = History(best_state=model.state(), best_losses=model.losses)
         history.best_score = (observer.validate(0) or {}).get("val_map_at_r", math.nan)
-    collapsed = _has_collapsed(history, observer.val_embeddings, data.num_classes)
+    classes = data.num_classes if spec.training.negatives == 1.0 else None
+    collapsed = _has_collapsed(history, observer.val_embeddings, classes)
     model.losses = history.best_losses
     model.load(history.best_state)
     metrics_, arrays = evaluate(spec, model, data, history.best_score)
@@ -163,11 +165,14 @@ def _run(spec: RunSpec, unfinished: Unfinished) -> RunResult:
     )
 
 
-def _has_collapsed(history: History, val_embeddings: Tensor, num_classes: int) -> bool:
-    """After the last epoch: no variance on the sphere, or cross-entropy stuck within 1 % of ln C."""
+def _has_collapsed(history: History, val_embeddings: Tensor, classes: int | None) -> bool:
+    """After the last epoch: no variance on the sphere, or cross-entropy stuck within 1 % of ln C.
+
+    `classes`: C; None where it differs from batch to batch.
+    """
     stuck = False
-    if cross_entropy := history.curves.get("loss.softmax"):
-        chance = math.log(num_classes)
+    if classes is not None and (cross_entropy := history.curves.get("loss.softmax")):
+        chance = math.log(classes)
         stuck = abs(cross_entropy[-1] - chance) <= 0.01 * chance
     return stuck or evaluation.has_collapsed(val_embeddings)
 

@@ -72,6 +72,12 @@ def gather(own: Tensor, total: int) -> Tensor:
     return gathered
 
 
+def reduce(values: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
+    """Put the sum over ranks, or what `op` makes of them, in the place of each rank's values."""
+    if size() > 1:
+        dist.all_reduce(values, op=op)
+
+
 def sum_gradients(network: nn.Module) -> None:
     """Add up the gradients that the ranks' shares left in the network."""
     if size() == 1:

@@ -4,11 +4,14 @@ Every rank has the embeddings of the whole batch (`parallel.gather`), so a rank 
 the loss, and the ranks exchange O(B) numbers forward and the (B, D) gradient of the embeddings backward. No rank ever
 holds the state, the gradient, the moments or the logits of more than its share of the classes.
 
-Source: the model-parallel softmax of An et al., CVPR 2022, arXiv:2203.15565, section 3.1, without its sampling.
+A head may train on a share of its classes at a time (`sampled`): each rank draws its own; that works alone too.
+
+Source: the model-parallel softmax of An et al., CVPR 2022, arXiv:2203.15565, section 3.1.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 from lossbench.losses.center import CenterLoss
 from lossbench.losses.softmax import SoftmaxLoss
 from lossbench.run import parallel
+from lossbench.run.sampled import Part, Sampled
 from lossbench.run.training import Model, State
 
 
@@ -50,14 +54,30 @@ class Sharded:
         return parallel.gather(own.detach().movedim(axis, 0).contiguous(), self.classes).movedim(0, axis)
 
 
-class _Head(Sharded):
-    """Cross-entropy of logits of which each rank has its own columns."""
+class _Head(Sharded, Sampled):
+    """Cross-entropy of logits of which each rank has its own columns, in training those of the classes it draws."""
+
+    label_smoothing: float = 0.0
+    training: bool
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Loss of a batch (B, D) with labels (B,), the same on every rank."""
-        places = self.places(labels)
-        value: Tensor = _CrossEntropy.apply(self.local_logits(_whole_gradient(embeddings), places), places)  # type: ignore[no-untyped-call]
+        head, places = self, self.places(labels)
+        if self.negatives < 1.0 and self.training:
+            head, places = self._of_sample(places)
+        logits = head.local_logits(_whole_gradient(embeddings), places)
+        value: Tensor = _CrossEntropy.apply(logits, places, self.label_smoothing)  # type: ignore[no-untyped-call]
         return value
+
+    def _of_sample(self, places: Tensor) -> tuple[_Head, Tensor]:
+        """The head as if this rank had the classes of a sample only, and where the labels lie among these."""
+        here = places >= 0
+        rows = self.drawn(self.own.stop - self.own.start, places[here])
+        parts = {name: Part.of(getattr(self, name), axis, rows) for name, axis in self.axes.items()}
+        self.parts = tuple(parts.values())
+        head: Any = copy.copy(self)
+        head._parameters = {name: part.own for name, part in parts.items()}
+        return head, torch.where(here, torch.searchsorted(rows, places), -1)
 
     def local_logits(self, embeddings: Tensor, places: Tensor) -> Tensor:
         """Logits (B, C of this rank), the own class's with its margin."""
@@ -156,14 +176,17 @@ _SPLIT: dict[type[nn.Module], type[Any]] = {
 }
 
 
-def sharded(module: nn.Module) -> nn.Module:
+def sharded(module: nn.Module, negatives: float = 1.0, draws: torch.Generator | None = None) -> nn.Module:
     """The loss with its classes split over the ranks; as it is alone, or where nobody knows how to split it.
+
+    A head that trains on a share of its classes is one that is split, alone over a single rank.
 
     The whole state is built first and cut then, so that any number of ranks starts from the same values: for that
     moment it takes memory for all classes once, half of what a step of two ranks takes with gradient and moments.
     """
     kind = _SPLIT.get(type(module))
-    if parallel.size() == 1 or kind is None:
+    samples = negatives < 1.0 and kind is not None and issubclass(kind, Sampled)
+    if kind is None or (parallel.size() == 1 and not samples):
         return module
     made: Any = object.__new__(kind)
     made.__dict__.update(module.__dict__)
@@ -174,6 +197,8 @@ def sharded(module: nn.Module) -> nn.Module:
         values = getattr(module, name)
         cut = _cut(made, name, values.detach())
         setattr(made, name, nn.Parameter(cut) if isinstance(values, nn.Parameter) else cut)
+    if samples:
+        made.negatives, made.draws = negatives, draws
     found: nn.Module = made
     return found
 
@@ -229,7 +254,7 @@ class _WholeGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
-        dist.all_reduce(total)
+        parallel.reduce(total)
         return total
 
 
@@ -239,7 +264,7 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
         total = own.clone()
-        dist.all_reduce(total)
+        parallel.reduce(total)
         return total
 
     @staticmethod
@@ -250,26 +275,32 @@ class _Total(torch.autograd.Function):
 class _CrossEntropy(torch.autograd.Function):
     """Mean cross-entropy from each rank's columns of the logits: maximum, sum and own logit are reduced over ranks.
 
-    `logits` (B, C of this rank); `places` (B,) the column of the own class, -1 on all ranks but one.
+    `logits` (B, C of this rank); `places` (B,) the column of the own class, -1 on all ranks but one; `smoothing` the
+    share of each label that is spread evenly over the columns of all ranks.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, places: Tensor, smoothing: float) -> Tensor:
         highest = logits.amax(1) if logits.shape[1] else logits.new_full((len(logits),), -torch.inf)
-        dist.all_reduce(highest, op=dist.ReduceOp.MAX)
-        own = logits.new_zeros(len(logits))
+        parallel.reduce(highest, dist.ReduceOp.MAX)
+        shares = logits - highest.unsqueeze(1)
         (rows,) = torch.nonzero(places >= 0, as_tuple=True)
-        own[rows] = logits[rows, places[rows]] - highest[rows]
-        shares = (logits - highest.unsqueeze(1)).exp_()
-        sums = torch.stack([shares.sum(1), own])
-        dist.all_reduce(sums)
+        own = logits.new_zeros(len(logits))
+        own[rows] = shares[rows, places[rows]]
+        even = [shares.sum(1), torch.full_like(own, logits.shape[1])] if smoothing else []
+        sums = torch.stack([shares.exp_().sum(1), own, *even])
+        parallel.reduce(sums)
         ctx.save_for_backward(shares.div_(sums[0].unsqueeze(1)), places)
-        return (sums[0].log() - sums[1]).mean()
+        ctx.own, ctx.even = 1.0 - smoothing, (smoothing / sums[3, 0] if smoothing else 0.0)
+        losses: Tensor = sums[0].log() - ctx.own * sums[1]
+        if smoothing:
+            losses -= ctx.even * sums[2]
+        return losses.mean()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         shares, places = ctx.saved_tensors
         (rows,) = torch.nonzero(places >= 0, as_tuple=True)
-        slope = shares.clone()
-        slope[rows, places[rows]] -= 1
-        return slope.mul_(gradient / len(places)), None
+        slope = shares - ctx.even
+        slope[rows, places[rows]] -= ctx.own
+        return slope.mul_(gradient / len(places)), None, None

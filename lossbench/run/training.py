@@ -18,6 +18,7 @@ from lossbench.run.augmentation import Augmentation, augmented
 from lossbench.run.clock import Clock, TimeLimitError
 from lossbench.run.necks import AFTER, BEFORE, Necked
 from lossbench.run.rows import Samples
+from lossbench.run.sampled import move_parts_only
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
 from lossbench.run.unfinished import Unfinished, attributes, seed_globals_as, set_attributes
@@ -405,9 +406,13 @@ def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.O
         for part, factor in _by_rate(params, model.trunk)
         for group in _by_decay(part, settings.weight_decay)
     ]
+    optimizer: torch.optim.Optimizer
     if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=lr, fused=True)
-    return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)
+        optimizer = torch.optim.Adam(groups, lr=lr, fused=True)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)
+    move_parts_only(optimizer, model.parts().values())
+    return optimizer
 
 
 def _by_rate(params: list[nn.Parameter], trunk: Trunk | None) -> list[tuple[list[nn.Parameter], float]]:

@@ -13,7 +13,7 @@ from lossbench.plugins.mistakes import nearest
 from lossbench.specification.budget import Budget
 from lossbench.specification.pretrained import Pretrained
 from lossbench.specification.task import Task
-from lossbench.specification.training_settings import Training
+from lossbench.specification.training_settings import Negatives, Training
 from lossbench.specification.values import Name, Number, Table, Whole
 
 UNSEEDED = ("pixels", "features")  # baselines into which neither seed nor deal enters: the samples as they are
@@ -25,12 +25,15 @@ Seen = Literal["before", "after"]  # the neck
 class RecipeEntry(Table):
     """A recipe under a name of the experiment's own: `{ name = "weak", use = "softmax+center" }`.
 
-    A plain string is both. `neck`: its own in place of the experiment's.
+    A plain string is both. `neck`, `negatives`: its own in place of the experiment's.
     """
+
+    later = ("negatives",)
 
     name: Name
     use: Name
     neck: Neck | None = None
+    negatives: Negatives | None = None
 
 
 def _recipe_entry(item: Any) -> Any:

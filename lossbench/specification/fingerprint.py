@@ -34,7 +34,7 @@ BOUNDARY = (
     f"{PACKAGE}.plugins",  # plugins found by name: by digests of their own
     f"{PACKAGE}.specification",  # settings: by their values
     f"{PACKAGE}.run.clock",  # seconds and bytes
-    f"{PACKAGE}.run.sharding",  # on one process nothing; on several the same to rounding, and `processes` is a setting
+    f"{PACKAGE}.run.sharding",  # of the same classes the same to rounding; `processes` and `negatives` are settings
     f"{PACKAGE}.run.device.environment",  # a record's note of where it was made
 )
 Scope: TypeAlias = Mapping[str, str | None]  # a name bound in a function to what it imports there; None: a variable

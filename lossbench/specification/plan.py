@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lossbench.plugins import Plugin, PluginError, registry
 from lossbench.plugins.mistakes import SpecError
 from lossbench.plugins.plugin import Input
-from lossbench.specification import claims, necks
+from lossbench.specification import claims, necks, negatives
 from lossbench.specification.experiment import OF_VECTORS, UNSEEDED, Experiment
 from lossbench.specification.fingerprint import code_digest, library_versions
 from lossbench.specification.parsing import toml_path
@@ -103,8 +103,10 @@ class Plan:
     ) -> RunSpec:
         """One training run of a recipe; `where` holds further fields of the specification, such as its deal."""
         experiment = self.experiment
-        where = {"training": experiment.training, **where}
-        first, *later = stages = recipe.stages(values, where["training"].epochs)
+        training: Training = where.pop("training", experiment.training)
+        if training.negatives != recipe.negatives:
+            training = training.model_copy(update={"negatives": recipe.negatives})
+        first, *later = stages = recipe.stages(values, training.epochs)
         trained = {term.loss for stage in stages for term in stage.terms}
         losses = [plugin for plugin in recipe.losses if plugin.name in trained]
         return RunSpec(
@@ -116,6 +118,7 @@ class Plan:
             then=later[0] if later else None,
             neck=recipe.neck,
             before_neck=recipe.before_neck,
+            training=training,
             lr=float(values["lr"]),
             start=self._start(float(values.get(TRUNK, 1.0))),
             weights_file=self.weights_file,
@@ -293,12 +296,14 @@ def _recipes(experiment: Experiment) -> tuple[tuple[Recipe, ...], list[str]]:
         except PluginError as error:
             mistakes.append(f"{toml_path(['recipes', position])}: {error}")
             continue
-        recipe, found = with_params(necks.necked(experiment, entry, recipe), experiment.params.get(entry.name, {}))
+        recipe = negatives.sampled(experiment, entry, necks.necked(experiment, entry, recipe))
+        recipe, found = with_params(recipe, experiment.params.get(entry.name, {}))
         mistakes += [f"{toml_path(['params', entry.name, name])}: {mistake}" for name, mistake in found]
         recipes.append(recipe)
         if entry.name in experiment.baselines:
             mistakes.append(f"{toml_path(['recipes', position])}: {entry.name!r} is the name of a baseline")
-    return tuple(recipes), mistakes + _unlisted_params(experiment) + necks.mistakes(experiment)
+    mistakes += [*_unlisted_params(experiment), *necks.mistakes(experiment), *negatives.mistakes(experiment, recipes)]
+    return tuple(recipes), mistakes
 
 
 def _made(name: str, rule: str, experiment: Experiment) -> Recipe:

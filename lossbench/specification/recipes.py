@@ -51,6 +51,7 @@ class Recipe:
         space: every parameter's range, `lr` first; parameters fixed by the experiment are not in it.
         defaults: every parameter's value in trial 0, fixed ones included.
         neck, before_neck: as in `RunSpec`.
+        negatives: as in `Training`.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Recipe:
     defaults: Mapping[str, Value]
     neck: Literal["", "batchnorm"] = ""
     before_neck: tuple[str, ...] = ()
+    negatives: float = 1.0
 
     @property
     def losses(self) -> tuple[Plugin, ...]:

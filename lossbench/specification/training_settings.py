@@ -11,6 +11,7 @@ from lossbench.specification.values import Number, Table, Whole
 
 AUTO = "auto"
 AUGMENTS = ("shift", "flip", "crop", "color", "erase")
+Negatives = Annotated[Number, Field(gt=0, le=1)]  # share of the classes at a step
 
 
 def _or_auto(given: Any, number: ValidatorFunctionWrapHandler) -> Any:
@@ -55,10 +56,14 @@ class Training(Table):
         device: where to train; results are bit-identical on `cpu` only.
         processes: how many share each batch of one run, under `torchrun`; sums round differently, so it counts as a
             setting.
+        negatives: share of the classes of a head that a step trains, those of the batch among them; of losses that
+            can draw some (`lossbench.specification.negatives`).
         precision: of the network's forward and backward pass in training, `float32` or `bf16` (autocast); losses,
             updates and evaluation are float32.
         time_limit_s: a run that takes longer is stopped and recorded as failed.
     """
+
+    later = ("negatives",)
 
     epochs: Annotated[
         Whole, Field(ge=1, le=100_000), WrapValidator(_or_auto), PlainSerializer(lambda epochs: epochs, return_type=Any)
@@ -75,6 +80,7 @@ class Training(Table):
     input_size: Annotated[Whole, Field(ge=4, le=1024)] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     processes: Annotated[Whole, Field(ge=1)] = 1
+    negatives: Negatives = 1.0
     precision: Literal["float32", "bf16"] = "float32"
     time_limit_s: Annotated[Number, Field(gt=0)] | None = None
 

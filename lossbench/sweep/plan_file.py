@@ -59,6 +59,7 @@ def plan_document(
                 "searched": {name: _range_document(allowed) for name, allowed in recipe.searched.items()},
                 "defaults": dict(recipe.defaults),
                 **({"neck": recipe.neck, "before_neck": recipe.before_neck} if recipe.neck else {}),
+                **({"negatives": recipe.negatives} if recipe.negatives < 1.0 else {}),
             }
             for recipe in plan.recipes
         ],
@@ -104,7 +105,8 @@ def stale_reasons(
         run id to what changed: `data`, `code`, `libraries`.
     """
     experiment = plan.experiment
-    settings = experiment.training.model_dump(), experiment.embedding_dim
+    shares = {experiment.training.negatives, *(recipe.negatives for recipe in plan.recipes)}
+    settings = [experiment.training.model_copy(update={"negatives": share}).model_dump() for share in shares]
     tasks = [(task.model_dump(), plan.checksums[task]) for task in experiment.tasks]
     code_of = lru_cache(_code_of)
     found: dict[str, list[str]] = {}
@@ -113,7 +115,7 @@ def stale_reasons(
         record = store.read(run_id)
         spec = record["spec"] if record else {}
         data = next((checksum for task, checksum in tasks if spec.get("task") == task), None)
-        if data is None or (spec["training"], spec["embedding_dim"]) != settings:
+        if data is None or spec["training"] not in settings or spec["embedding_dim"] != experiment.embedding_dim:
             continue
         stages = [spec, spec["then"]] if "then" in spec else [spec]
         code = code_of(spec["backbone"], tuple(term["loss"] for stage in stages for term in stage["terms"]))

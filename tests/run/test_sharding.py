@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from run.shard_probe import CLASSES, DIM, RECIPES, probe
+from run.shard_probe import CLASSES, DIM, RECIPES, SAMPLED, probe
 from run.test_parallel import HERE, torchrun
+from run.test_sampled import assert_dense
 
 from lossbench.losses import CenterLoss, SoftmaxLoss
 from lossbench.run import sharding
@@ -63,6 +64,19 @@ def test_a_rank_holds_its_own_classes_only(shards):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_parameters_of_all_ranks_are_counted(alone, shards, recipe):
     assert shards[2][0][recipe]["parameters"] == alone[recipe]["parameters"]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("recipe", SAMPLED)
+def test_ranks_that_draw_classes_of_their_own_take_the_step_of_all_these(shards, recipe, ranks):
+    found = [shards[ranks][rank]["sampled"][recipe] for rank in range(ranks)]
+    for turn in zip(*(each["steps"] for each in found), strict=True):
+        for each, step in zip(found, turn, strict=True):
+            start, stop = each["own"]
+            labels = {label for label in step["labels"].tolist() if start <= label < stop}
+            assert labels <= set(step["drawn"].tolist()) <= set(range(start, stop))
+            assert len(step["drawn"]) == max(round((stop - start) / 2), len(labels))
+            assert_dense(recipe, step, torch.cat([step["drawn"] for step in turn]))
 
 
 def test_alone_nothing_is_split():

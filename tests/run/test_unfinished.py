@@ -20,6 +20,7 @@ CASES = {
     "softmax+center": (("training.schedule=cosine", "training.validations=3"), {}),
     "triplet": (("training.augment=['shift']", "training.optimizer=sgd"), {}),
     "softmax -> triplet": ((), {}),
+    "arcface": (("training.negatives=0.8", "training.batch_size=8"), {}),  # draws classes from a stream of its own
     "contrastive": ((), {"memory": 256}),  # which the library keeps in plain attributes
 }
 

@@ -279,7 +279,8 @@ def _entries(label: str, plan: Mapping[str, Any], store: Store, check: Check, fo
 def _definition(entry: Entry, recipe: Mapping[str, Any]) -> bytes:
     """What a recipe is, whatever it is called and whichever code ran it."""
     use = {each["name"]: each["use"] for each in entry.plan["experiment"]["recipes"]}.get(recipe["name"])
-    return canonical({"use": use, **{name: recipe[name] for name in ("losses", "sampler", "searched", "defaults")}})
+    parts = ("losses", "sampler", "searched", "defaults", "negatives")
+    return canonical({"use": use, **{name: recipe[name] for name in parts if name in recipe}})
 
 
 def _rows(entry: Entry, recipe: str, label: str, task: str) -> pd.DataFrame:

@@ -70,6 +70,8 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
         if entry.get("neck"):
             before = ", ".join(entry["before_neck"]) or "no loss"
             yield f"neck of {entry['name']}", f"{entry['neck']}; before it {before}, after it the others and the test"
+        if share := entry.get("negatives"):
+            yield f"classes of {entry['name']}", f"{share:g} of them at a step, those of the batch always"
     yield "training", ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
     yield "budget", f"{_budget(material)}; base seed {experiment['seed']}"
     for task, found in material.plan["provenance"].items():

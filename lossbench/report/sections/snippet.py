@@ -157,6 +157,8 @@ def _course(training: Mapping[str, Any], epochs: int) -> str:
     parts += [f"on a {training['schedule']} schedule"] if training["schedule"] != "constant" else []
     augment = training["augment"] if isinstance(training["augment"], list) else [training["augment"]]
     parts += [f"under {' and '.join(augment)}"] if augment not in ([], ["none"]) else []
+    share = training.get("negatives", 1.0)  # which records of before have not
+    parts += [f"with {share:g} of the classes at a step"] if share < 1.0 else []
     parts += ["without decay of vectors"] if training["weight_decay"] else []
     return ", ".join(parts)
 
