@@ -20,7 +20,8 @@ from lossbench.run.clock import make_clock
 from lossbench.run.data import TaskData, task_data
 from lossbench.run.device import set_up
 from lossbench.run.execution import build, execute
-from lossbench.run.training import Model, to_input, train
+from lossbench.run.model import Model, to_input
+from lossbench.run.training import train
 from lossbench.specification.spec import RunSpec
 from lossbench.sweep.launch import PRELOAD
 

@@ -21,8 +21,8 @@ import torch
 from benchmarks.measure import Row
 from lossbench.plugins import Problem, registry
 from lossbench.run import device, parallel, sharding
+from lossbench.run.model import WeightedLoss, combine
 from lossbench.run.sampled import move_parts_only
-from lossbench.run.training import WeightedLoss, combine
 
 DIM, BATCH, STEPS = 512, 64, 5
 NEGATIVES = 0.1

@@ -19,9 +19,10 @@ from benchmarks.measure import PAIRS, Row, at_least, at_most, compared, default_
 from lossbench.run.clock import make_clock
 from lossbench.run.data import TaskData, task_data
 from lossbench.run.execution import build
+from lossbench.run.model import Model
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
-from lossbench.run.training import Model, train
+from lossbench.run.training import train
 from lossbench.specification.spec import RunSpec
 
 # Tasks, and pairs with the loop by hand: the shorter a call, the more alike is what disturbs the two of a pair.

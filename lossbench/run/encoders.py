@@ -17,7 +17,7 @@ from lossbench.backbones import vision
 from lossbench.backbones.weights import digest_of, put_into, read
 from lossbench.plugins import PluginError, Problem, registry
 from lossbench.run.exported import MODEL, NETWORK, TORCHSCRIPT, load_exported
-from lossbench.run.training import to_input
+from lossbench.run.model import to_input
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation most files were trained with
 SIZE = 224  # pixels of a file that does not say its own

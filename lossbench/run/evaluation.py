@@ -14,9 +14,9 @@ from lossbench import metrics
 from lossbench.metrics.pairs import MAX_PAIRS
 from lossbench.plugins import registry
 from lossbench.run import parallel
+from lossbench.run.model import to_input
 from lossbench.run.rows import Samples
 from lossbench.run.searching import Roles, classed, retrieval
-from lossbench.run.training import to_input
 
 SPACES = ("euclidean", "sphere")
 FEW_SHOT = ((5, 1), (5, 5), (20, 1), (20, 5))  # ways and shots

@@ -19,11 +19,13 @@ from lossbench.run import device, evaluation, parallel, sharding
 from lossbench.run.clock import PARTS, Clock, make_clock, peak_memory_bytes, reset_peak_memory
 from lossbench.run.data import TaskData, task_data, with_label_noise
 from lossbench.run.figures import evaluate
+from lossbench.run.history import History
 from lossbench.run.kept import checkpoint
+from lossbench.run.model import Model, WeightedLoss
 from lossbench.run.necks import Necked
 from lossbench.run.observing import Observer
 from lossbench.run.seeding import seed_globals, stream
-from lossbench.run.training import History, Model, WeightedLoss, train
+from lossbench.run.training import train
 from lossbench.run.unfinished import Saving, Unfinished
 from lossbench.specification.spec import SCHEMA, RunSpec, to_json
 

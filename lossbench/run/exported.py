@@ -20,8 +20,8 @@ from lossbench.datasets.pictures import Unreadable, read
 from lossbench.plugins import Problem, registry
 from lossbench.plugins.discovery import digest_of
 from lossbench.run import device, evaluation
+from lossbench.run.model import to_input
 from lossbench.run.necks import Necked
-from lossbench.run.training import to_input
 from lossbench.store import StoreError
 
 PathLike: TypeAlias = str | os.PathLike[str]

@@ -13,12 +13,12 @@ from lossbench.plugins import registry
 from lossbench.run import evaluation
 from lossbench.run.data import Split, TaskData
 from lossbench.run.kept import PLANE_SAMPLES, drawn_index, image_groups, worst_errors
+from lossbench.run.model import Model
 from lossbench.run.observing import centers_of
 from lossbench.run.pull import effective_pull
 from lossbench.run.sampling import batch_plan
 from lossbench.run.searching import map_at_r_without_classes
 from lossbench.run.seeding import stream
-from lossbench.run.training import Model
 from lossbench.specification.spec import RunSpec
 
 # Of more pairs than this a fixed sample is measured: half a second would go for five million, for the fourth decimal.

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lossbench import metrics
 from lossbench.run.data import Split
+from lossbench.run.model import State
 from lossbench.run.searching import nearest
-from lossbench.run.training import State
 
 IMAGE_GROUPS = 50  # of test images, left out in turn where test classes are those of training
 WORST_ERRORS = 12  # retrieval mistakes whose images are kept

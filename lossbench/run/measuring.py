@@ -24,9 +24,11 @@ from lossbench.plugins import Problem, registry
 from lossbench.run.data import TaskData, task_data
 from lossbench.run.device import environment, set_up
 from lossbench.run.execution import build
+from lossbench.run.model import Model, WeightedLoss, combine, to_input
+from lossbench.run.optimizer import make_optimizer
 from lossbench.run.sampling import balanced_plan
 from lossbench.run.seeding import stream
-from lossbench.run.training import Model, WeightedLoss, autocast, combine, make_optimizer, to_input
+from lossbench.run.training import autocast
 from lossbench.specification.spec import RunSpec, Term
 
 BACKBONE = ""  # the name of the step without any loss

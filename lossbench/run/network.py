@@ -13,7 +13,7 @@ from lossbench.plugins import registry
 from lossbench.run import device
 from lossbench.run.data import task_data
 from lossbench.run.execution import build
-from lossbench.run.training import Model, to_input
+from lossbench.run.model import Model, to_input
 from lossbench.specification.spec import RunSpec
 
 NAMED = 4  # tensors of a note

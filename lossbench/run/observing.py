@@ -13,8 +13,8 @@ from lossbench import metrics
 from lossbench.run import evaluation, sharding
 from lossbench.run.data import TaskData
 from lossbench.run.kept import LARGEST_DRAWN, MAP_SAMPLES, PLANE_SAMPLES, drawn_index
+from lossbench.run.model import Model, WeightedLoss
 from lossbench.run.searching import classed, retrieval
-from lossbench.run.training import Model, WeightedLoss
 from lossbench.specification.spec import RunSpec
 
 

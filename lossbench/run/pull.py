@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.run import sharding
-from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
+from lossbench.run.model import Model, WeightedLoss, combine
+from lossbench.run.optimizer import make_optimizer
 from lossbench.specification.training_settings import Training
 
 REPEATS = 100  # of one step, after which momentum 0.9 has gathered all but 3e-5 of its sum

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from lossbench.losses.center import CenterLoss
 from lossbench.losses.softmax import SoftmaxLoss
 from lossbench.run import parallel
+from lossbench.run.model import Model, State
 from lossbench.run.sampled import Part, Sampled
-from lossbench.run.training import Model, State
 
 
 class Sharded:

@@ -6,131 +6,24 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lossbench.backbones.trunk import Trunk
 from lossbench.run import parallel
 from lossbench.run.augmentation import Augmentation, augmented
 from lossbench.run.clock import Clock, TimeLimitError
-from lossbench.run.necks import AFTER, BEFORE, Necked
+from lossbench.run.history import History
+from lossbench.run.model import Model, combine, to_input
+from lossbench.run.optimizer import make_optimizer, rate_factor
 from lossbench.run.rows import Samples
-from lossbench.run.sampled import move_parts_only
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
 from lossbench.run.unfinished import Unfinished, attributes, seed_globals_as, set_attributes
 from lossbench.specification.spec import RunSpec, Stage
 from lossbench.specification.training_settings import Training
-
-State = dict[str, dict[str, Tensor]]
-
-
-@dataclass(slots=True)
-class WeightedLoss:
-    """A term of the recipe, built: `total = sum of weight * module(embeddings, labels)`.
-
-    `before`: whether it sees the embedding before the network's neck.
-    """
-
-    name: str
-    weight: float
-    module: nn.Module
-    before: bool = False
-
-
-@dataclass(slots=True)
-class Model:
-    """What is trained: the network and the modules of the losses.
-
-    Attributes:
-        losses: of the stage that trains, or whose state was put back.
-        stages: the losses of every stage, where there are several.
-        trunk: what of the network came from a file.
-    """
-
-    network: nn.Module
-    losses: list[WeightedLoss]
-    stages: tuple[list[WeightedLoss], ...] = ()
-    trunk: Trunk | None = None
-
-    @property
-    def stage(self) -> int:
-        """Which stage the losses are of, from 0."""
-        return next((number for number, losses in enumerate(self.stages) if losses is self.losses), 0)
-
-    @property
-    def every_loss(self) -> list[WeightedLoss]:
-        """The losses of all stages."""
-        return [term for losses in self.stages or (self.losses,) for term in losses]
-
-    def seen(self) -> list[tuple[nn.Module, list[WeightedLoss]]]:
-        """What the losses see, as the network up to there, with those that do; both places of a neck."""
-        before = [term for term in self.losses if term.before]
-        after = [term for term in self.losses if not term.before]
-        upto = [(self.network.backbone, before)] if isinstance(self.network, Necked) else []
-        return [*upto, (self.network, after)]
-
-    def parts(self) -> dict[str, nn.Module]:
-        """Every module by a stable name."""
-        return {"network": self.network} | {f"loss.{term.name}": term.module for term in self.losses}
-
-    def train(self, mode: bool) -> None:
-        """Put every part into training or evaluation mode."""
-        for part in self.parts().values():
-            part.train(mode)
-        if self.trunk is not None:
-            self.trunk.hold()
-
-    def state(self) -> State:
-        """A copy of every parameter and buffer."""
-        return {
-            name: {key: value.clone() for key, value in part.state_dict().items()}
-            for name, part in self.parts().items()
-        }
-
-    def load(self, state: State) -> None:
-        """Put a state back."""
-        for name, part in self.parts().items():
-            part.load_state_dict(state[name])
-
-    def is_finite(self) -> bool:
-        """Whether every floating-point parameter and stored buffer is finite; one wait for a device."""
-        values = [value for part in self.parts().values() for value in part.state_dict().values()]
-        ends = [end for value in values if value.is_floating_point() and value.numel() for end in value.aminmax()]
-        return not ends or bool(torch.stack(ends).isfinite().all())
-
-
-@dataclass(slots=True)
-class History:
-    """What training recorded.
-
-    Attributes:
-        curves: one value for each epoch that was validated, epoch 0 (untrained) first; `epoch` numbers them; NaN where
-            there is none.
-        best_epoch: the epoch of the highest validation score, the first of equals.
-        best_state, best_losses: the model at that epoch, and the losses of its stage.
-        steps, images: optimizer steps taken and images seen.
-        cpu_s: CPU seconds of training, evaluation left out.
-        diverged_epoch: the epoch that ended with a value that is not finite, if any.
-    """
-
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    best_state: State = field(default_factory=dict)
-    best_losses: list[WeightedLoss] = field(default_factory=list)
-    steps: int = 0
-    images: int = 0
-    cpu_s: float = 0.0
-    diverged_epoch: int | None = None
-
-    def record(self, **values: float) -> None:
-        """Append one epoch to the curves."""
-        for name, value in values.items():
-            self.curves.setdefault(name, []).append(value)
 
 
 class Watched(Protocol):
@@ -360,98 +253,11 @@ def validated_epochs(settings: Training) -> tuple[int, ...]:
     return tuple(settings.epochs * turn // count for turn in range(1, count + 1))
 
 
-def combine(losses: list[WeightedLoss], embeddings: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The weighted sum of the terms and the value of each; a term of weight 0 moves its state only.
-
-    Args:
-        embeddings: (B, D); of a network with a neck (B, 2, D), before and after it.
-    """
-    total: Tensor | None = None
-    values = []
-    for term in losses:
-        seen = embeddings if embeddings.ndim == 2 else embeddings[:, BEFORE if term.before else AFTER]
-        value = term.module(seen, labels)
-        values.append(value.detach())
-        if term.weight:
-            weighted = value if term.weight == 1.0 else term.weight * value
-            total = weighted if total is None else total + weighted
-    return (embeddings.new_zeros(()) if total is None else total), values
-
-
-def to_input(images: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) to float32 in [-1, 1): (x - 127.5) / 128, as the authors of centre loss scale.
-
-    Vectors (B, F), which come as floating numbers, become float32 and are not scaled.
-    """
-    if images.is_floating_point():
-        return images.float()
-    return images.float().sub_(127.5).div_(128.0)
-
-
 def autocast(settings: Training) -> contextlib.AbstractContextManager[Any]:
     """What the network trains under: nothing, or bfloat16 in the operations that torch holds to bear it."""
     if settings.precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(settings.device, dtype=torch.bfloat16)
-
-
-def make_optimizer(model: Model, settings: Training, lr: float) -> torch.optim.Optimizer:
-    """One optimizer over network and losses; weight decay only on parameters of two or more dimensions.
-
-    Each group says its `lr_factor`, which is 1 but for a trunk that learns at a rate of its own.
-    """
-    params = [param for part in model.parts().values() for param in part.parameters() if param.requires_grad]
-    groups = [
-        {**group, "lr": lr * factor, "lr_factor": factor}
-        for part, factor in _by_rate(params, model.trunk)
-        for group in _by_decay(part, settings.weight_decay)
-    ]
-    optimizer: torch.optim.Optimizer
-    if settings.optimizer == "adam":
-        optimizer = torch.optim.Adam(groups, lr=lr, fused=True)
-    else:
-        optimizer = torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, fused=True)
-    move_parts_only(optimizer, model.parts().values())
-    return optimizer
-
-
-def _by_rate(params: list[nn.Parameter], trunk: Trunk | None) -> list[tuple[list[nn.Parameter], float]]:
-    """Parameters with the factor of their learning rate, as few groups as there are factors."""
-    if trunk is None or trunk.lr_factor == 1.0:
-        return [(params, 1.0)]
-    slow = set(map(id, trunk.parameters))
-    rest = [param for param in params if id(param) not in slow]
-    return [([param for param in params if id(param) in slow], trunk.lr_factor), *([(rest, 1.0)] if rest else [])]
-
-
-def _by_decay(params: list[nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    """Groups of an optimizer; a second group is a second call of the fused step."""
-    if not decay:
-        return [{"params": params}]
-    return [
-        {"params": [param for param in params if param.ndim > 1], "weight_decay": decay},
-        {"params": [param for param in params if param.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def rate_factor(settings: Training, steps: int) -> Callable[[int], float]:
-    """The factor on the learning rate at each of so many steps.
-
-    Warm-up as Luo et al. 2019 (arXiv:1903.07071, section 3.1) have it, from a tenth and linear, in the first tenth of
-    the steps; they let steps follow, not a cosine.
-    """
-    warm = max(1, steps // 10)
-    factors: dict[str, Callable[[int], float]] = {
-        "constant": lambda step: 1.0,
-        "cosine": lambda step: 0.5 * (1.0 + math.cos(math.pi * min(step, steps) / steps)),
-        "step": lambda step: 0.8 ** ((step >= 0.5 * steps) + (step >= 0.8 * steps)),
-        "warmup-cosine": lambda step: (
-            0.1 + 0.9 * step / warm
-            if step < warm
-            else 0.5 * (1.0 + math.cos(math.pi * (min(step, steps) - warm) / max(1, steps - warm)))
-        ),
-    }
-    return factors[settings.schedule]
 
 
 def _keep(history: History, model: Model, epoch: int, scores: dict[str, float] | None, facts: dict[str, float]) -> bool:

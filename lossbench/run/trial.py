@@ -13,7 +13,9 @@ from lossbench.run import device, evaluation
 from lossbench.run.clock import make_clock
 from lossbench.run.data import TaskData, source, task_data
 from lossbench.run.execution import build
-from lossbench.run.training import History, Model, train
+from lossbench.run.history import History
+from lossbench.run.model import Model
+from lossbench.run.training import train
 from lossbench.specification.recipes import make_recipe
 from lossbench.specification.spec import Provenance, RunSpec
 from lossbench.specification.task import Task

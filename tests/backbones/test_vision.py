@@ -9,7 +9,7 @@ import torch
 
 from lossbench.backbones import vision
 from lossbench.plugins import PluginError, Problem, registry
-from lossbench.run.training import to_input
+from lossbench.run.model import to_input
 
 MISSING = [name for name in ("timm", "torchvision") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}: the extra `vision`")

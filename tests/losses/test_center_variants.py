@@ -11,8 +11,9 @@ import torch
 from lossbench.losses import CenterLoss
 from lossbench.losses.center_variants import AutogradCenterLoss, CaffeCenterLoss, PopularCenterLoss
 from lossbench.plugins import Problem, registry
+from lossbench.run.model import Model, WeightedLoss, combine
+from lossbench.run.optimizer import make_optimizer
 from lossbench.run.pull import effective_pull
-from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
 from lossbench.specification.plan import SpecError
 from lossbench.specification.training_settings import Training
 

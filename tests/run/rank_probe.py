@@ -17,8 +17,8 @@ from experiments import run_spec
 from lossbench.plugins import Problem, registry
 from lossbench.run import parallel
 from lossbench.run.execution import execute
+from lossbench.run.model import Model, WeightedLoss, combine
 from lossbench.run.necks import Necked
-from lossbench.run.training import Model, WeightedLoss, combine
 
 NECK = "/neck"  # behind a recipe: with one
 RECIPES = ("softmax", "softmax+center", "contrastive", "triplet", "softmax+contrastive", f"softmax+triplet{NECK}")

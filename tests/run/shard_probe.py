@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lossbench.plugins import Problem, registry
 from lossbench.run import parallel, sharding
-from lossbench.run.training import Model, WeightedLoss, combine, make_optimizer
+from lossbench.run.model import Model, WeightedLoss, combine
+from lossbench.run.optimizer import make_optimizer
 from lossbench.specification.training_settings import Training
 
 SMOOTHED = "softmax/smoothed"  # a tenth of each label is spread over all classes

@@ -21,7 +21,7 @@ from lossbench.run.augmentation import (
     shift,
 )
 from lossbench.run.execution import execute
-from lossbench.run.training import to_input
+from lossbench.run.model import to_input
 from lossbench.specification.training_settings import AUGMENTS, Training
 
 CPU = torch.device("cpu")

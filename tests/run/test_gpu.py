@@ -15,8 +15,9 @@ from lossbench.executors.processes import ProcessExecutor, WorkerDiedError
 from lossbench.run.clock import make_clock
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
+from lossbench.run.history import History
 from lossbench.run.measuring import measure_steps
-from lossbench.run.training import History, train
+from lossbench.run.training import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 

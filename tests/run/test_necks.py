@@ -13,8 +13,9 @@ from lossbench import report
 from lossbench.run import evaluation
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
+from lossbench.run.model import combine, to_input
 from lossbench.run.necks import Necked
-from lossbench.run.training import combine, make_optimizer, rate_factor, to_input
+from lossbench.run.optimizer import make_optimizer, rate_factor
 from lossbench.specification.training_settings import Training
 
 NECK = "neck=batchnorm"

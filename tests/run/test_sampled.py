@@ -18,8 +18,9 @@ from lossbench.report.sections.snippet import code
 from lossbench.run import sharding
 from lossbench.run.data import task_data
 from lossbench.run.execution import _has_collapsed, build
+from lossbench.run.history import History
+from lossbench.run.optimizer import make_optimizer
 from lossbench.run.sampled import Sampled
-from lossbench.run.training import History, make_optimizer
 from lossbench.specification.fingerprint import EXECUTE, ROOT, Definition, Sources
 from lossbench.specification.negatives import HEADS
 from lossbench.specification.spec import from_json, to_json

@@ -17,9 +17,11 @@ from lossbench.plugins import PluginError
 from lossbench.run.clock import Clock
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
+from lossbench.run.model import combine, to_input
+from lossbench.run.optimizer import make_optimizer
 from lossbench.run.sampling import batch_plan
 from lossbench.run.seeding import stream
-from lossbench.run.training import combine, make_optimizer, to_input, train
+from lossbench.run.training import train
 from lossbench.specification.recipes import make_recipe
 from lossbench.specification.spec import from_json, to_json
 from lossbench.specification.training_settings import Training

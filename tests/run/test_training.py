@@ -19,9 +19,11 @@ from lossbench.run.clock import Clock
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
 from lossbench.run.kept import image_groups
+from lossbench.run.model import Model
+from lossbench.run.optimizer import make_optimizer
 from lossbench.run.sampling import balanced_plan, uniform_plan
 from lossbench.run.seeding import stream
-from lossbench.run.training import Model, make_optimizer, train, validated_epochs
+from lossbench.run.training import train, validated_epochs
 from lossbench.specification.training_settings import Training
 from lossbench.sweep.jobs import objective
 

@@ -14,8 +14,8 @@ from lossbench.plugins.mistakes import SpecError
 from lossbench.run import evaluation
 from lossbench.run.data import task_data
 from lossbench.run.execution import execute
+from lossbench.run.model import to_input
 from lossbench.run.rows import Rows
-from lossbench.run.training import to_input
 
 CLASSES, EACH, WIDTH = 12, 12, 6
 SETTING = ('backbone="residual"', f"embedding_dim={WIDTH}", "training.batch_size=32", "training.epochs=2")

@@ -76,7 +76,7 @@ ALL = set(LOSSES)
         ("losses/triplet.py", "margin=margin, distance", "margin=2 * margin, distance", {"triplet"}),
         ("losses/builtin.py", "alpha=alpha, generator", "alpha=0.5, generator", {"center"}),
         ("backbones/convnet.py", "CHANNELS = (16, 32, 32)", "CHANNELS = (16, 32, 64)", ALL),
-        ("run/training.py", "sub_(127.5)", "sub_(128.0)", ALL),
+        ("run/model.py", "sub_(127.5)", "sub_(128.0)", ALL),
         ("run/sampling.py", "steps = size // batch", "steps = max(1, size // batch)", ALL),
         ("run/seeding.py", "digest[:8]", "digest[8:16]", ALL),
         ("metrics/retrieval.py", "/ relevant\n", "/ (relevant + 1)\n", ALL),
@@ -87,7 +87,7 @@ ALL = set(LOSSES)
         # what is no formula
         ("losses/builtin.py", 'space={"alpha": Float(0.01, 1.0', 'space={"alpha": Float(0.02, 1.0', set()),
         ("losses/center.py", "Half the mean squared distance", "Half the mean of squared distances", set()),
-        ("run/training.py", "def to_input(images: Tensor) -> Tensor", "def to_input(images)", set()),
+        ("run/model.py", "def to_input(images: Tensor) -> Tensor", "def to_input(images)", set()),
         ("run/training.py", "factor = rate_factor", "factor: Any = rate_factor", set()),
         ("run/training.py", "    settings = spec.training\n", "    settings = spec.training  # one for all\n", set()),
         ("run/clock.py", "time.perf_counter()", "time.monotonic()", set()),
@@ -144,7 +144,7 @@ def test_of_two_definitions_of_one_name_the_right_one_counts(package, unchanged)
         package / "run" / "pull.py",
         ("from lossbench.run.", "from lossbench.run.other import combine\nfrom lossbench.run."),
     )
-    edit(package / "run" / "pull.py", ("WeightedLoss, combine,", "WeightedLoss,"))
+    edit(package / "run" / "pull.py", ("WeightedLoss, combine\n", "WeightedLoss\n"))
     (package / "run" / "other.py").write_text("def combine(losses, embeddings, labels):\n    return 0, []\n")
     assert all(value != unchanged[loss] for loss, value in digests(package).items())
 
