@@ -6,34 +6,24 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lossbench.run import parallel
-from lossbench.run.augmentation import Augmentation, augmented
+from lossbench.run.augmentation import augmented
 from lossbench.run.clock import Clock, TimeLimitError
 from lossbench.run.history import History
 from lossbench.run.model import Model, combine, to_input
-from lossbench.run.optimizer import make_optimizer, rate_factor
+from lossbench.run.optimizer import rate_factor
+from lossbench.run.resuming import Moving, Watched
 from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
-from lossbench.run.seeding import stream
-from lossbench.run.unfinished import Unfinished, attributes, seed_globals_as, set_attributes
-from lossbench.specification.spec import RunSpec, Stage
+from lossbench.run.stages import begin, starts_of
+from lossbench.run.unfinished import Unfinished
+from lossbench.specification.spec import RunSpec
 from lossbench.specification.training_settings import Training
-
-
-class Watched(Protocol):
-    """Whoever looks at a run while it trains, and remembers what was seen."""
-
-    def state(self) -> dict[str, Any]:
-        """What is remembered, as tensors and plain values."""
-
-    def load(self, kept: dict[str, Any]) -> None:
-        """Remember it again."""
 
 
 def train(
@@ -68,15 +58,15 @@ def train(
     settings = spec.training
     steps_per_epoch = max(1, len(labels) // settings.batch_size)
     precision = autocast(settings)
-    starts = _starts(spec)
-    turn = _begin(model, spec, 0, 0)
+    starts = starts_of(spec)
+    turn = begin(model, spec, 0, 0)
     silent = {f"loss.{term.name}": math.nan for losses in model.stages for term in losses}  # of the other stage
     validated = validated_epochs(settings)
     history = History()
-    moving = _Moving(model, history, clock, watched)
+    moving = Moving(model, history, clock, watched)
     done = 0
     if unfinished is not None and (kept := unfinished.load()) is not None:
-        turn = _begin(model, spec, kept["stage"], kept["taken"])
+        turn = begin(model, spec, kept["stage"], kept["taken"])
         done = moving.load(kept, turn)
     else:
         _keep(history, model, 0, validate(0), {"loss": math.nan, "coverage": math.nan, "wall_s": 0.0})
@@ -87,7 +77,7 @@ def train(
             unfinished.save(moving.state(epoch - 1, turn))
         began_cpu_s = time.process_time()
         if epoch > 1 and epoch in starts:
-            turn = _begin(model, spec, starts[epoch], history.steps)
+            turn = begin(model, spec, starts[epoch], history.steps)
         factor = rate_factor(settings, steps_per_epoch * turn.stage.epochs)
         plan = batch_plan(
             turn.stage.sampler,
@@ -141,106 +131,6 @@ def train(
         if not _keep(history, model, epoch, scores, facts):
             break
     return history
-
-
-def _starts(spec: RunSpec) -> dict[int, int]:
-    """The epoch with which each stage begins, to its number from 0."""
-    found, first = {}, 1
-    for number, stage in enumerate(spec.stages):
-        found[first] = number
-        first += stage.epochs
-    return found
-
-
-def _of_stage(name: str, number: int) -> str:
-    """The stream of that name of a stage: a second one meets the samples in another order than the first did."""
-    return f"{name}.stage.{number}" if number else name
-
-
-@dataclass(slots=True)
-class _Turn:
-    """A stage under way: optimizer, schedule and streams are its own.
-
-    Attributes:
-        taken: steps of the stages before it.
-    """
-
-    number: int
-    stage: Stage
-    taken: int
-    optimizer: torch.optim.Optimizer
-    order: torch.Generator
-    augmentation: Augmentation
-
-    def streams(self) -> dict[str, torch.Generator]:
-        """Every generator that draws while it trains."""
-        return {"order": self.order} | {f"augment.{name}": each for name, each in self.augmentation.streams.items()}
-
-
-def _begin(model: Model, spec: RunSpec, number: int, taken: int) -> _Turn:
-    """The stage of that number; its losses are now the model's."""
-    model.losses = model.stages[number] if model.stages else model.losses
-    return _Turn(
-        number,
-        spec.stages[number],
-        taken,
-        make_optimizer(model, spec.training, spec.lr),
-        stream(spec.seed, _of_stage("order", number)),
-        Augmentation(spec.training.augment, spec.seed, _of_stage("augment", number)),
-    )
-
-
-@dataclass(slots=True)
-class _Moving:
-    """All that training moves, as tensors and plain values."""
-
-    model: Model
-    history: History
-    clock: Clock
-    watched: Watched | None
-
-    def state(self, epoch: int, turn: _Turn) -> dict[str, Any]:
-        """The state after an epoch."""
-        history = {each.name: getattr(self.history, each.name) for each in fields(History)}
-        history["best_losses"] = next(
-            (number for number, losses in enumerate(self.model.stages) if losses is self.history.best_losses), 0
-        )
-        return {
-            "epoch": epoch,
-            "stage": turn.number,
-            "taken": turn.taken,
-            "model": self.model.state(),
-            "attributes": [attributes(part) for part in self._modules()],
-            "optimizer": turn.optimizer.state_dict(),
-            "history": history,
-            "streams": {name: generator.get_state() for name, generator in turn.streams().items()},
-            "seconds": dict(self.clock.seconds),
-            "watched": None if self.watched is None else self.watched.state(),
-        }
-
-    def _modules(self) -> list[nn.Module]:
-        """The network and the losses of all stages, which count what they do beyond their own."""
-        return [self.model.network, *(term.module for term in self.model.every_loss)]
-
-    def load(self, kept: dict[str, Any], turn: _Turn) -> int:
-        """Put a state back; the number of epochs that are done."""
-        self.model.load(kept["model"])
-        for module, values in zip(self._modules(), kept["attributes"], strict=True):
-            set_attributes(module, values)
-        turn.optimizer.load_state_dict(kept["optimizer"])
-        for name, value in kept["history"].items():
-            setattr(self.history, name, value)
-        stages = self.model.stages or (self.model.losses,)
-        self.history.best_losses = stages[kept["history"]["best_losses"]]
-        for name, generator in turn.streams().items():
-            generator.set_state(kept["streams"][name])
-        for part, seconds in kept["seconds"].items():
-            self.clock.seconds[part] += seconds
-        if self.watched is not None:
-            self.watched.load(kept["watched"])
-        seed_globals_as(kept)
-        done: int = kept["epoch"]
-        return done
 
 
 def validated_epochs(settings: Training) -> tuple[int, ...]:

@@ -96,15 +96,15 @@ def test_a_run_without_a_folder_for_it_keeps_nothing(tmp_path):
 
 KILL = """
 import os, signal, sys
-from lossbench.run import training
+from lossbench.run import resuming
 from lossbench.cli import main
 if sys.argv.pop(1) == "kill":
-    save = training._Moving.state
+    save = resuming.Moving.state
     def once(moving, epoch, turn):
         if epoch == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         return save(moving, epoch, turn)
-    training._Moving.state = once
+    resuming.Moving.state = once
 main()
 """
 
