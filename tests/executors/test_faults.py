@@ -120,7 +120,8 @@ def faulty(tmp_path_factory):
     for number, (name, (body, _)) in enumerate(FAULTS.items()):
         text += LOSS.format(kind=f"Fault{number}", name=name, body=body)
     (folder / "faults.py").write_text(text)
-    settings = (*ONE, f"recipes={json.dumps([*FAULTS, 'softmax'])}", "baselines=[]", "training.time_limit_s=15")
+    settings = (*ONE, "budget.studies=1", f"recipes={json.dumps([*FAULTS, 'softmax'])}", "baselines=[]",
+                "training.time_limit_s=15")  # fmt: skip
     limits = "from lossbench.sweep import launch, trying; trying.CHECK_LIMIT_S, launch.GRACE_S = 10.0, 5.0"
     start = f"{limits}; from lossbench.__main__ import main; main()"
     _, _, _, *arguments = command(folder, *settings, plugins=(folder / "faults.py",))
