@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("start")  # one worker makes the data for a
 RNG = np.random.default_rng(0)
 SMALL = (
     "training.epochs=1", "budget.studies=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax", "contrastive"]',
-    "embedding_dim=8",
+    "embedding_dim=8", "training.batch_size=8",
 )  # fmt: skip
 
 
