@@ -20,6 +20,7 @@ from lossbench.report.evidence.leaders import own_interval, top
 from lossbench.report.evidence.material import PRIMARY, gather
 from lossbench.report.evidence.variance import parts
 from lossbench.report.sections import convergence, effects, errors, findings, tuned, variance
+from lossbench.report.sections.headline import headline
 from lossbench.report.sections.verdict import Answer, answer
 from lossbench.report.writing import formats
 from lossbench.store import Store
@@ -132,6 +133,19 @@ def test_a_recipe_in_trouble_is_named_and_never_at_the_top(tmp_path: Path, statu
     (said,) = [caveat for caveat in found.caveats if caveat.startswith("kept out of the leading group: center: ")]
     assert f"2 of 14 final runs {status}" in said
     assert ("RuntimeError: no" in said) == (status == "failed")
+
+
+def test_who_is_not_told_apart_is_named_beside_those_in_trouble(tmp_path: Path) -> None:
+    """One that collapsed is far below: "no recipe was shown to differ" would be wrong of it."""
+    recipes = scores() | {"triplet": [value + 1e-4 * (-1) ** study for study, value in enumerate(scores()["softmax"])]}
+    found = answered(tmp_path, recipes, status={("center", 2): "collapsed"}, seeds=2)
+    assert found.kind == "indistinguishable"
+    assert found.label in {
+        f"No difference shown between {both}; 1 other is in trouble"
+        for both in ("triplet and softmax", "softmax and triplet")
+    }
+    assert found.sentence == "No pair of the 2 recipes that trained as they should was shown to differ."
+    assert headline(Evidence(gather("toy", tmp_path)), [found]).startswith(f"{TASK}: no difference shown between ")
 
 
 def test_not_better_than_untrained_is_kept_out_however_high_its_mean(tmp_path: Path) -> None:

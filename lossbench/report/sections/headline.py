@@ -12,9 +12,9 @@ from lossbench.report.writing import formats
 
 LED = ("winner", "top group", "only one pays")  # kinds of answers that have a leader
 PAYS = "only one pays"
+SELF_EXPLAINING = ("baseline", "indistinguishable")  # whose label says it all
 NAMED = 2  # tasks without the leader that are named; more are counted
 _WHY = {
-    "indistinguishable": "no recipe was shown to differ",
     "single": "there is only one recipe",
     "unranked": "so few studies rank nothing",
     "undecided": "the first test is still to come",
@@ -107,7 +107,7 @@ def _elsewhere(rest: Sequence[Answer]) -> str:
 
 
 def _instead(found: Answer) -> str:
-    if found.kind == "baseline" or (found.kind == "single" and found.caveats):  # what trained beside others in trouble
+    if found.kind in SELF_EXPLAINING or (found.kind == "single" and found.caveats):  # trained beside others in trouble
         return found.label[0].lower() + found.label[1:]
     if found.kind == PAYS:
         return f"training pays with {listed(found.shown)} only"

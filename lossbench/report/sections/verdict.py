@@ -253,8 +253,13 @@ def _nobody(material: Material, task: str, found: Top) -> tuple[Kind, str, tuple
         more = f"; so do {len(different) - 3} more pairs" if len(different) > 3 else ""
         text = f"No recipe was shown to differ from {found.leader}, the highest mean. Yet {shown}{more}."
         return "top group", "No single winner", found.group, [text, *details]
-    text = f"No pair of the {len(found.sound)} recipes was shown to differ."
-    return "indistinguishable", "Indistinguishable", (), [text, *details]
+    label, those = "No recipe was shown to differ", "recipes"
+    if found.troubles:
+        others = f"{len(found.troubles)} {'other is' if len(found.troubles) == 1 else 'others are'} in trouble"
+        label = f"No difference shown between {_some(list(found.sound))}; {others}"
+        those = "recipes that trained as they should"
+    text = f"No pair of the {len(found.sound)} {those} was shown to differ."
+    return "indistinguishable", label, (), [text, *details]
 
 
 def _power(material: Material, pairs: list[PairVerdict]) -> str:
