@@ -102,7 +102,7 @@ def test_a_card_says_effect_certainty_cost_and_catch(tmp_path: Path) -> None:
     means = {name: evidence.material.mean(TASK, name, "test.sphere.map_at_r") for name in TIED}
     assert f"+{means['triplet'] - means['softmax']:.3f} over softmax ({means['softmax']:.3f})" in rows["Effect"]
     assert f"+{means['triplet'] - 0.2:.3f} over pixels (0.200)" in rows["Effect"]
-    assert rows["How sure"].startswith("7 studies. softmax is worse than triplet (adjusted p < 0.001)")
+    assert rows["How sure"].startswith("7 studies: softmax is worse than triplet (adjusted p < 0.001)")
     assert "which of the 2 is highest is open" in rows["How sure"]
     said = r"A training step takes this many bare steps: 1\.6\d center and (1\.9|2\.0)\d triplet\."
     assert re.fullmatch(said, rows["Cost"])

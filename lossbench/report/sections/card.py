@@ -95,7 +95,7 @@ def _sure(material: Material, found: Top, answer: Answer) -> str:
         takes = needed_text(unsettled)
         would = f"; {takes} {several} would show that they are equal" if takes else ""
         said.append(f"which of the {len(found.group)} is highest is open{would}")
-    return f"{text}. {'; '.join(said)}." if said else f"{text}."
+    return f"{text}: {'; '.join(said)}." if said else f"{text}."
 
 
 def _cost(material: Material, task: str, found: Top) -> str:
