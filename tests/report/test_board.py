@@ -101,6 +101,20 @@ def test_what_both_have_is_there_once_and_named_with_both(folders):
     assert finals["run_id"].is_unique
 
 
+@pytest.mark.parametrize("neck", [{}, {"neck": "batchnorm", "before_neck": ["triplet"]}])
+def test_one_rule_under_two_names_of_an_experiment_is_two_recipes_and_no_history(folders, tmp_path, neck):
+    def alike(plan):
+        one, other = plan["recipes"]
+        other |= {**one, "name": other["name"], **neck}
+        plan["experiment"]["recipes"][1]["use"] = plan["experiment"]["recipes"][0]["use"]
+
+    shutil.copytree(folders[0], tmp_path / "a")
+    changed(tmp_path / "a", alike)
+    (group,) = gather([tmp_path / "a"], check_figures).groups()
+    assert set(group.material.recipes) == set(FIRST)
+    assert all(version.newest for version in group.versions)
+
+
 def test_below_seven_studies_there_are_no_tiers(tmp_path):
     root = fill(tmp_path, {name: found[:5] for name, found in FIRST.items()})
     (group,) = gather([root], check_figures).groups()

@@ -8,6 +8,7 @@ have the same deals and seeds, and are paired.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -120,10 +121,13 @@ class Group:
     @cached_property
     def versions(self) -> tuple[Version, ...]:
         """Every recipe of every experiment once, whose runs are not those of another one."""
-        kinds: dict[bytes, list[tuple[str, list[Entry]]]] = {}
+        kinds: dict[tuple[bytes, int], list[tuple[str, list[Entry]]]] = {}
         for entry in self.entries:
+            twins: Counter[bytes] = Counter()  # one recipe under several names of one experiment is no history
             for recipe, definition in entry.recipes.items():
-                known = kinds.setdefault(_definition(entry, definition), [])
+                what = _definition(entry, definition)
+                twins[what] += 1
+                known = kinds.setdefault((what, twins[what]), [])
                 for name, holders in known:
                     if entry.runs(recipe) == holders[0].runs(name):
                         holders.append(entry)
@@ -279,7 +283,7 @@ def _entries(label: str, plan: Mapping[str, Any], store: Store, check: Check, fo
 def _definition(entry: Entry, recipe: Mapping[str, Any]) -> bytes:
     """What a recipe is, whatever it is called and whichever code ran it."""
     use = {each["name"]: each["use"] for each in entry.plan["experiment"]["recipes"]}.get(recipe["name"])
-    parts = ("losses", "sampler", "searched", "defaults", "negatives")
+    parts = ("losses", "sampler", "searched", "defaults", "neck", "before_neck", "negatives")
     return canonical({"use": use, **{name: recipe[name] for name in parts if name in recipe}})
 
 

@@ -231,7 +231,9 @@ def _budget(budget: Mapping[str, Any]) -> str:
     """`7 studies of 6 trials`."""
     studies = budget["studies"]
     count = f"{studies['least']} to {studies['most']}" if isinstance(studies, Mapping) else str(studies)
-    return f"{count} studies of {budget['trials']} trials"
+    return (
+        f"{count} {'study' if count == '1' else 'studies'} of {budget['trials']} trial{'s' * (budget['trials'] != 1)}"
+    )
 
 
 def budget_text(group: Group) -> str:
