@@ -53,6 +53,7 @@ class Material:
     progress: Progress
     _arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     _values: dict[tuple[str, str, str, str], Mapping[int, float]] = field(default_factory=dict)
+    _studies: dict[tuple[str, str, str], tuple[list[int], set[int]]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -167,13 +168,21 @@ class Material:
 
     def _means(self, task: str, recipe: str, column: str, role: str) -> dict[int, float]:
         rows = self.rows(task, recipe, role)
-        figures = rows[column] if column in rows else [math.nan] * len(rows)
+        studies, whole = self._studied(task, recipe, role)
+        figures = rows[column].tolist() if column in rows else [math.nan] * len(rows)
         found: dict[int, list[float]] = {}
-        broken = {int(study) for study in rows.loc[rows["status"] == "failed", "study"]}
-        for study, figure in zip(rows["study"], figures, strict=True):
-            found.setdefault(int(study), []).append(float(figure))
-        whole = set(self.complete(task, recipe, role)) - broken
+        for study, figure in zip(studies, figures, strict=True):
+            found.setdefault(study, []).append(float(figure))
         return {study: _mean(own) if study in whole else math.nan for study, own in sorted(found.items())}
+
+    def _studied(self, task: str, recipe: str, role: str) -> tuple[list[int], set[int]]:
+        """The study of every row, and those of which all runs are there and none failed: once for all figures."""
+        key = (task, recipe, role)
+        if key not in self._studies:
+            rows = self.rows(task, recipe, role)
+            broken = set(rows.loc[rows["status"] == "failed", "study"].astype(int))
+            self._studies[key] = rows["study"].astype(int).tolist(), set(self.complete(*key)) - broken
+        return self._studies[key]
 
     def _final_role(self, recipe: str) -> str:
         return "baseline" if recipe in self.baselines else "final"
