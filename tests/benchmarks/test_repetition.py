@@ -14,13 +14,13 @@ STUDIES = range(1, 8)
 WAVE = {study: (study * 3) % 7 - 3 for study in STUDIES}  # mean zero
 
 
-def outcome(differences, what="digits", cpu_s=100.0, spread=0.001):
+def outcome(differences, what="digits", cpu_s=100.0, spread=0.001, reference=""):
     """Recipes whose scores are these, each with its own luck of sd about two spreads."""
     scores = {
         name: {study: 0.5 + value + spread * WAVE[(study * (place + 1)) % 7 + 1] for study in STUDIES}
         for place, (name, value) in enumerate(differences.items())
     }
-    return Outcome(what=what, scores=scores, cpu_s=cpu_s)
+    return Outcome(what=what, scores=scores, cpu_s=cpu_s, reference=reference)
 
 
 def found(*repeated, same=()):
@@ -32,6 +32,16 @@ def test_pairs_that_turn_round_are_counted_once():
     assert set(reversals([up.compared(), down.compared()])) == {("a", "b")}
     assert "pairs better in one repetition and worse in another: 1 of 3" in found(up, down)
     assert "worse in another: 0 of 3" in found(up, up)
+
+
+def test_who_leads_every_time_and_stands_above_the_reference_is_said():
+    first = outcome({"a": 0.0, "b": 0.05, "c": 0.0501}, reference="a")
+    other = outcome({"a": 0.0, "b": 0.05, "c": 0.0}, reference="a")
+    text = found(first, other)
+    assert "in the leading group of every repetition: b\n" in text
+    assert "b: better than a in 2 of 2, effects +0.050 to +0.050" in text
+    assert "c: better than a in 1 of 2, effects +0.000 to +0.050" in text
+    assert "  a: " not in text
 
 
 def test_coverage_counts_ordered_pairs_of_repetitions():
