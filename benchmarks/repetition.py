@@ -183,7 +183,7 @@ def _against(compared: Sequence[Comparison], recipe: str, reference: str) -> str
     low, *_, high = sorted(pair.effect.mean for pair in pairs)
     said = [f"{verdict} than {reference} in {count}" for verdict in DECIDED
             if (count := sum(pair.verdict == verdict for pair in pairs))]  # fmt: skip
-    verdicts = ", ".join(said) or f"never told from {reference}"
+    verdicts = ", ".join(said) or f"told from {reference} in 0"
     return f"{recipe}: {verdicts} of {len(pairs)}, effects {low:+.3f} to {high:+.3f}"
 
 
