@@ -90,8 +90,7 @@ class Leaders:
         """Holm against the reference; within the lead one after the other."""
         self.leading &= set(active)
         against = np.flatnonzero(self._against & ~np.isnan(p))
-        planned = int(self._against.sum())
-        self._adjusted[against] = step_down(p[against], range(planned, planned - against.size, -1)) / self._share
+        self._adjusted[against] = _holm(p, self._against)[against] / self._share
         for index in against[self._adjusted[against] < self._alpha]:
             if set(self._pairs[index]) <= self.leading:
                 self.leading.discard(loser[index])
@@ -127,3 +126,36 @@ class Leaders:
 
     def _open(self, index: int, pair: Pair, p: FloatArray) -> bool:
         return not self._against[index] and not math.isnan(p[index]) and set(pair) <= self.leading
+
+
+class Against:
+    """Each recipe with each of some others, by Holm: for baselines, which nobody asks to be told from one another."""
+
+    def __init__(self, pairs: Sequence[Pair], others: Collection[str]) -> None:
+        self._others = others
+        self._asked = np.array([self.tests(pair) for pair in pairs], dtype=bool)
+
+    def adjust(self, p: FloatArray, loser: Sequence[str], active: Collection[str]) -> FloatArray:
+        """By Holm over all that are asked. Dropped recipes stay in the count."""
+        return _holm(p, self._asked)
+
+    def leads(self, recipe: str) -> bool:
+        """Always."""
+        return True
+
+    def tests(self, pair: Pair) -> bool:
+        """Where one of the two is one of the others."""
+        return (pair[0] in self._others) != (pair[1] in self._others)
+
+    def first_step(self, pair: Pair) -> float:
+        """The number of tests."""
+        return float(self._asked.sum()) if self.tests(pair) else 0.0
+
+
+def _holm(p: FloatArray, asked: np.ndarray) -> FloatArray:
+    """Of the pairs that are asked; NaN of the rest, and where there is no p. All that are asked count."""
+    adjusted = np.full(p.size, math.nan)
+    there = np.flatnonzero(asked & ~np.isnan(p))
+    planned = int(asked.sum())
+    adjusted[there] = step_down(p[there], range(planned, planned - there.size, -1))
+    return adjusted

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from string import ascii_lowercase
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from lossbench.statistics.effects import LARGEST_SCORE, Effect, t_interval
-from lossbench.statistics.families import AllPairs, Family, Leaders, Pair
+from lossbench.statistics.families import Against, AllPairs, Family, Leaders, Pair
 from lossbench.statistics.looks import FIRST_LOOK, LEAST_RANKED, Look, looks_until, next_look
 from lossbench.statistics.pairing import Constant, Scores, Table, checked
 from lossbench.statistics.power import StudiesNeeded, smallest_found, studies_for_difference, studies_for_equivalence
@@ -27,7 +27,7 @@ from lossbench.statistics.ties import tie_groups
 __all__ = ["Comparison", "Constant", "PairVerdict", "Scores", "Standing", "Verdict", "compare_all"]
 
 Verdict = Literal["better", "worse", "equivalent", "indistinguishable", "undecided", "untested"]
-FamilyName = Literal["all pairs", "leaders"]
+FamilyName = Literal["all pairs", "leaders", "against"]
 MOST_LETTERS = 12  # tie groups; of more, nobody reads the letters
 _REVERSED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
@@ -218,6 +218,7 @@ def compare_all(
     dropped: Mapping[str, int] | None = None,
     family: FamilyName = "all pairs",
     reference: str | None = None,
+    others: Collection[str] = (),
     sequential: bool = True,
 ) -> Comparison:
     """Compares every two recipes on one metric and task; `scores` maps recipe to study (1, 2, ...) to score.
@@ -228,9 +229,10 @@ def compare_all(
     A pair is aligned on the studies that both recipes have; the others count as `incomplete`.
 
     `dropped` maps a recipe to the last study that it took part in: its pairs are tested at the looks before, and it is
-    never worse by having been dropped. Each recipe given is part of the family, baselines too. `family` "leaders" tests
-    against the `reference` and within the leading group only (`families.Leaders`). `bounds` are the lowest and highest
-    score that the metric can take. `sequential` False tests once, all there is, at alpha: for what is measured once.
+    never worse by having been dropped. `family` "leaders" tests against the `reference` and within the leading group
+    only (`families.Leaders`), "against" each recipe with each of the `others` (`families.Against`). `bounds` are the
+    lowest and highest score that the metric can take. `sequential` False tests once, all there is, at alpha: for what
+    is measured once.
 
     Verdict on a pair, the first that holds; decided at a look it stays decided:
 
@@ -256,7 +258,11 @@ def compare_all(
     pairs = list(combinations(names, 2))
     complete = (table.complete() if sequential else _last(table)) if studies is None else studies
     looks = looks_until(complete) if sequential else (Look(complete, 1.0),)
-    members: Family = AllPairs(len(names)) if family == "all pairs" else Leaders(pairs, names, alpha, reference)
+    members: Family = (
+        AllPairs(len(names)) if family == "all pairs"
+        else Leaders(pairs, names, alpha, reference) if family == "leaders"
+        else Against(pairs, others)
+    )  # fmt: skip
     tests = table.tests(pairs, looks, LEAST_RANKED if sequential else 2, equivalence)
     judged = judge(
         looks, pairs, tests, members, lambda number: table.active(looks[number]),

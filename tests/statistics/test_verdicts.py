@@ -428,6 +428,29 @@ def test_without_a_reference_leaders_have_all_of_alpha() -> None:
     assert (leaders.p_adjusted, leaders.judged, leaders.verdict) == (every.p_adjusted, every.judged, "better")
 
 
+# Recipes against baselines
+
+
+def test_against_others_only_is_holm_over_those_pairs() -> None:
+    """Of five, six pairs are asked: how recipes, or baselines, stand to one another is not."""
+    recipes = {"a": recipe(0.52, 0.03, 0), "b": recipe(0.55, 0.03, 1), "c": recipe(0.501, 0.02, 2)}
+    baselines = {"raw": recipe(0.5, 0.01, 3), "constant": Constant(value=0.49)}
+    comparison = compare_all(recipes | baselines, family="against", others=tuple(baselines))
+    raw = {}
+    for name, own in recipes.items():
+        values = np.array(list(own.values()))
+        raw[name, "raw"] = stats.ttest_rel(values, list(baselines["raw"].values())).pvalue / FIRST
+        raw[name, "constant"] = stats.ttest_1samp(values, 0.49).pvalue / FIRST
+    highest = 0.0
+    for position, pair in enumerate(sorted(raw, key=lambda pair: raw[pair])):
+        highest = max(highest, raw[pair] * (6 - position))
+        found = comparison.pair(*pair)
+        assert found.p_adjusted == pytest.approx(min(highest, 1.0))
+        assert (found.verdict == "better") == (highest < 0.05)
+    assert {comparison.pair(*pair).verdict for pair in (("a", "b"), ("b", "c"), ("raw", "constant"))} == {"untested"}
+    assert comparison.pair("a", "raw").first_step_tests == 6
+
+
 # Missing studies, constants
 
 

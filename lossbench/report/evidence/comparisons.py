@@ -89,7 +89,8 @@ class Evidence:
         """All pairs of recipes on one figure; None where nobody has it or it has no wanted direction.
 
         Failed and missing studies stay in as NaN, so that the comparison knows it is incomplete. Baselines are
-        no recipes and stay out of the family, unless asked for: that family is a separate question.
+        no recipes and stay out of the family, unless asked for: each recipe against each baseline is another question,
+        and a family of its own.
         """
         key = (task, figure.column, baselines)
         if key not in self._comparisons:
@@ -126,7 +127,7 @@ class Evidence:
             equivalence=EQUIVALENCE.get(figure.column),
             bounds=bounds(figure.column),
             dropped=dropped,
-            **({} if baselines else self._family),
+            **({"family": "against", "others": self.material.baselines} if baselines else self._family),
         )
 
     @cached_property
