@@ -95,12 +95,12 @@ class PairVerdict:
         """What a sentence has to call the interval of `judged`."""
         if self.judged is None:
             return self.effect.interval_name
-        return f"{100 * self.judged.confidence:.4g} % interval at this pair's own level"
+        return f"{_percent(self.judged.confidence)} % interval at this pair's own level"
 
     @property
     def equivalence_interval_name(self) -> str:
         """What a sentence has to call the interval of the two one-sided tests."""
-        return f"{100 * self.equivalence_confidence:.4g} % interval"
+        return f"{_percent(self.equivalence_confidence)} % interval"
 
     def reversed(self) -> PairVerdict:
         """The same comparison, said of `b`."""
@@ -371,6 +371,16 @@ class _Saying:
         if effect.identical:
             return "identical in every study"
         return "constant difference: exact sign-flip test" if effect.constant else ""
+
+
+def _percent(confidence: float) -> str:
+    """Four digits, and more where these would read 100.
+
+    >>> _percent(0.965), _percent(0.99997)
+    ('96.5', '99.997')
+    """
+    texts = (f"{100 * confidence:.{digits}g}" for digits in range(4, 17))
+    return next((text for text in texts if text != "100"), "100")
 
 
 def _standings(table: Table, names: Sequence[str], higher_is_better: bool) -> list[Standing]:

@@ -129,6 +129,8 @@ def test_equal_is_a_finding() -> None:
     assert pair.equivalence_interval_name == "93 % interval"
     assert pair.effect.interval_name == "unadjusted 95 % interval"
     assert pair.interval_name == "96.5 % interval at this pair's own level"
+    many = {f"r{number}": recipe(0.5, 0.01, number % 5) for number in range(40)} | {"z": recipe(0.9, 0.01, 5)}
+    assert compare_all(many).pair("r1", "z").interval_name.startswith("99.99")
     # A region that the interval leaves is no finding
     assert compare_all(scores, equivalence=0.001).pair("a", "b").verdict == "indistinguishable"
 
