@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from lossbench.statistics.effects import FloatArray
-from lossbench.statistics.multiplicity import step_down, steps
+from lossbench.statistics.multiplicity import holm_products, step_down, steps
 
 Pair = tuple[str, str]
 
@@ -90,7 +90,8 @@ class Leaders:
         """Holm against the reference; within the lead one after the other."""
         self.leading &= set(active)
         against = np.flatnonzero(self._against & ~np.isnan(p))
-        self._adjusted[against] = _holm(p, self._against)[against] / self._share
+        of_reference = holm_products(np.where(self._against, p, math.nan), int(self._against.sum()))
+        self._adjusted[against] = of_reference[against] / self._share
         for index in against[self._adjusted[against] < self._alpha]:
             if set(self._pairs[index]) <= self.leading:
                 self.leading.discard(loser[index])
@@ -137,7 +138,7 @@ class Against:
 
     def adjust(self, p: FloatArray, loser: Sequence[str], active: Collection[str]) -> FloatArray:
         """By Holm over all that are asked. Dropped recipes stay in the count."""
-        return _holm(p, self._asked)
+        return holm_products(np.where(self._asked, p, math.nan), int(self._asked.sum()))
 
     def leads(self, recipe: str) -> bool:
         """Always."""
@@ -150,12 +151,3 @@ class Against:
     def first_step(self, pair: Pair) -> float:
         """The number of tests."""
         return float(self._asked.sum()) if self.tests(pair) else 0.0
-
-
-def _holm(p: FloatArray, asked: np.ndarray) -> FloatArray:
-    """Of the pairs that are asked; NaN of the rest, and where there is no p. All that are asked count."""
-    adjusted = np.full(p.size, math.nan)
-    there = np.flatnonzero(asked & ~np.isnan(p))
-    planned = int(asked.sum())
-    adjusted[there] = step_down(p[there], range(planned, planned - there.size, -1))
-    return adjusted

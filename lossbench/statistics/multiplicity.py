@@ -23,9 +23,14 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
     p = _checked(p_values)
     if p.ndim != 1:
         raise ValueError(f"p_values: shape {p.shape} must have one axis")
+    return np.minimum(holm_products(p, int(np.count_nonzero(~np.isnan(p)))), 1.0)
+
+
+def holm_products(p: FloatArray, tests: int) -> FloatArray:
+    """Holm's p values (n,) among so many tests, not cut at 1; NaNs stay, whether they are of these tests or not."""
     adjusted = np.full(p.shape, math.nan)
     present = np.flatnonzero(~np.isnan(p))
-    adjusted[present] = np.minimum(step_down(p[present], range(present.size, 0, -1)), 1.0)
+    adjusted[present] = step_down(p[present], range(tests, tests - present.size, -1))
     return adjusted
 
 

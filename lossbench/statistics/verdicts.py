@@ -258,11 +258,9 @@ def compare_all(
     pairs = list(combinations(names, 2))
     complete = (table.complete() if sequential else _last(table)) if studies is None else studies
     looks = looks_until(complete) if sequential else (Look(complete, 1.0),)
-    members: Family = (
-        AllPairs(len(names)) if family == "all pairs"
-        else Leaders(pairs, names, alpha, reference) if family == "leaders"
-        else Against(pairs, others)
-    )  # fmt: skip
+    members: Family = AllPairs(len(names))
+    if family != "all pairs":
+        members = Leaders(pairs, names, alpha, reference) if family == "leaders" else Against(pairs, others)
     tests = table.tests(pairs, looks, LEAST_RANKED if sequential else 2, equivalence)
     judged = judge(
         looks, pairs, tests, members, lambda number: table.active(looks[number]),
