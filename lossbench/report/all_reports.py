@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lossbench import __version__
-from lossbench.report.writing.page import TEMPLATES, content_policy, templates
+from lossbench.report.writing.page import inlined, templates
 from lossbench.store import write_whole
 
 PAGE, RESULTS = "index.html", "results.json"
@@ -66,12 +66,8 @@ def entries(reports: Path) -> Iterator[Entry]:
 
 def render(found: list[Entry]) -> str:
     """The page: no script, nothing fetched, every name a text."""
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return (
-        templates()
-        .get_template("all_reports.html.jinja")
-        .render(entries=found, style=style, policy=content_policy(style, ""), version=__version__)
-    )
+    page = templates().get_template("all_reports.html.jinja")
+    return page.render(entries=found, version=__version__, **inlined())
 
 
 def _entry(folder: Path) -> Entry:

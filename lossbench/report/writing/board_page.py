@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lossbench.report.writing import markdown
-from lossbench.report.writing.page import TEMPLATES, content_policy, templates
+from lossbench.report.writing.page import inlined, templates
 
 if TYPE_CHECKING:
     from lossbench.report.board import Board
@@ -17,21 +17,9 @@ FILTERS = ("task", "modality", "budget")
 
 def render(board: Board) -> str:
     """One HTML file: every name in it is text, whoever chose it."""
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "board.js").read_text(encoding="utf-8")
     choices = {name: sorted({str(getattr(section, name)) for section in board.sections}) for name in FILTERS}
-    return (
-        templates()
-        .get_template("board.html.jinja")
-        .render(
-            board=board,
-            title=TITLE,
-            choices=choices,
-            style=style,
-            script=script,
-            policy=content_policy(style, script),
-        )
-    )
+    page = templates().get_template("board.html.jinja")
+    return page.render(board=board, title=TITLE, choices=choices, **inlined("board.js"))
 
 
 def markdown_of(board: Board) -> str:

@@ -83,8 +83,6 @@ def render(document: Document, *, reload_s: int | None = None, docs: str = "") -
     """
     environment = templates()
     environment.filters["terms"] = linked
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     shown = set(_shown(document))
     return environment.get_template("index.html.jinja").render(
         document=document,
@@ -101,9 +99,7 @@ def render(document: Document, *, reload_s: int | None = None, docs: str = "") -
         documents=DOCUMENTS,
         docs=docs,
         reload_s=reload_s,
-        style=style,
-        script=script,
-        policy=content_policy(style, script),
+        **inlined("page.js"),
         map_data=embedded_json({item.key: item.map_data for item in document.tasks}),
     )
 
@@ -117,6 +113,13 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def inlined(script: str = "") -> dict[str, str]:
+    """What every HTML page holds: `style`, the `script` of that name, if any, and the `policy` that allows them."""
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    code = (TEMPLATES / script).read_text(encoding="utf-8") if script else ""
+    return {"style": style, "script": code, "policy": content_policy(style, code)}
 
 
 def linked(text: str) -> Markup:
