@@ -33,30 +33,18 @@ def rows() -> Iterator[Row]:
     """Wall seconds, as ranks wait for one another; memory of the process at its largest, by the system's count."""
     for classes in SIZES:
         one, two, drawn = measure(classes, 1), measure(classes, 2), measure(classes, 1, NEGATIVES)
-        yield Row(
-            what=f"softmax+center, C {classes:,}, D {DIM}, batch {BATCH}, Adam: a step, two ranks against one (wall)",
-            ours=f"{two['step_s']:.3g} s",
-            peer=f"{one['step_s']:.3g} s",
-            ratio=f"{one['step_s'] / two['step_s']:.2f}",
-        )
-        yield Row(
-            what=f"memory of a rank there, {two['base_gb']:.2f} GB of it before anything is built",
-            ours=f"{two['peak_gb']:.2f} GB",
-            peer=f"{one['peak_gb']:.2f} GB",
-            ratio=f"{one['peak_gb'] / two['peak_gb']:.2f}",
-        )
-        yield Row(
-            what=f"the same on one rank, {NEGATIVES:g} of the classes at a step against all (wall)",
-            ours=f"{drawn['step_s']:.3g} s",
-            peer=f"{one['step_s']:.3g} s",
-            ratio=f"{one['step_s'] / drawn['step_s']:.2f}",
-        )
-        yield Row(
-            what="memory there",
-            ours=f"{drawn['peak_gb']:.2f} GB",
-            peer=f"{one['peak_gb']:.2f} GB",
-            ratio=f"{one['peak_gb'] / drawn['peak_gb']:.2f}",
-        )
+        what = f"softmax+center, C {classes:,}, D {DIM}, batch {BATCH}, Adam: a step, two ranks against one (wall)"
+        base = f"memory of a rank there, {two['base_gb']:.2f} GB of it before anything is built"
+        yield _row(what, two, one, "step_s", "{:.3g} s")
+        yield _row(base, two, one, "peak_gb", "{:.2f} GB")
+        what = f"the same on one rank, {NEGATIVES:g} of the classes at a step against all (wall)"
+        yield _row(what, drawn, one, "step_s", "{:.3g} s")
+        yield _row("memory there", drawn, one, "peak_gb", "{:.2f} GB")
+
+
+def _row(what: str, ours: dict[str, Any], peer: dict[str, Any], figure: str, shown: str) -> Row:
+    ratio = f"{peer[figure] / ours[figure]:.2f}"
+    return Row(what=what, ours=shown.format(ours[figure]), peer=shown.format(peer[figure]), ratio=ratio)
 
 
 def measure(classes: int, ranks: int, negatives: float = 1.0) -> dict[str, Any]:
