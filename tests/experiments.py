@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lossbench import report
 from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
 from lossbench.specification.spec import RunSpec
@@ -77,3 +78,10 @@ def sweep(plan: Plan, runs: Path, executor: Any = None, **options: Any) -> tuple
     store, progress = Store(runs), Quiet()
     Sweep(plan, store, executor or SerialExecutor(), progress, **options).run()
     return store, progress
+
+
+def report_of(runs: Path, into: Path) -> tuple[str, str]:
+    """The report of an experiment that was swept: its Markdown, and the experiment file that it gives."""
+    list(report.write("ablation", runs, into / "reports"))
+    folder = into / "reports" / "ablation"
+    return (folder / "report.md").read_text(), (folder / "experiment.toml").read_text()

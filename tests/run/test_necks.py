@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import run_spec, sweep, tiny_plan
-from lossbench import report
+from experiments import report_of, run_spec, sweep, tiny_plan
 from lossbench.run import evaluation
 from lossbench.run.data import task_data
 from lossbench.run.execution import build, execute
@@ -148,11 +147,9 @@ def test_the_report_says_which_term_sees_what(tmp_path):
     entries = '["softmax+triplet", { name = "bare", use = "softmax+triplet", neck = "none" }]'
     plan = tiny_plan(f"recipes={entries}", NECK, 'terms={"softmax+triplet"={triplet="after"}}', "budget.trials=1")
     sweep(plan, tmp_path)
-    list(report.write("ablation", tmp_path, tmp_path / "reports"))
-    text = (tmp_path / "reports" / "ablation" / "report.md").read_text()
+    text, toml = report_of(tmp_path, tmp_path)
     assert "neck of softmax+triplet" in text
     assert "batchnorm; before it no loss" in text
     assert "neck of bare" not in text
-    toml = (tmp_path / "reports" / "ablation" / "experiment.toml").read_text()
     assert '[terms."softmax+triplet"]\ntriplet = "after"' in toml
     assert '{ name = "bare", use = "softmax+triplet", neck = "none" }' in toml

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import sweep, tiny_plan
-from lossbench import report
+from experiments import report_of, sweep, tiny_plan
 from lossbench.plugins.mistakes import SpecError
 from lossbench.report.evidence.material import gather
 from lossbench.report.sections.settling import command
@@ -213,10 +212,8 @@ def test_a_report_says_what_the_network_started_from(place, latin, tmp_path):
         "budget.seeds=1", "training.epochs=1",
     )  # fmt: skip
     store, _ = sweep(plan, tmp_path / "runs")
-    list(report.write("ablation", store.root, tmp_path / "reports"))
-    text = (tmp_path / "reports" / "ablation" / "report.md").read_text()
+    text, resolved = report_of(store.root, tmp_path)
     assert f"SHA-256 {plan.weights}; what it fills learns at 0.01 to 1 times the rate" in text
-    resolved = (tmp_path / "reports" / "ablation" / "experiment.toml").read_text()
     assert "lr_factor = { low = 0.01, high = 1.0, log = true }" in resolved
     again = command(gather("ablation", store.root), 12)  # the resolved file lies elsewhere than the weights
     assert f"--set pretrained.weights={place}/latin.pt" in again

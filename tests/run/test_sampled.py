@@ -9,8 +9,7 @@ import torch
 from run.shard_probe import BATCH, CLASSES, DIM, SAMPLED, STEPS, model_of, train_sampled
 from torch.nn import functional
 
-from experiments import run_spec, sweep, tiny_plan
-from lossbench import report
+from experiments import report_of, run_spec, sweep, tiny_plan
 from lossbench.plugins import Problem, registry
 from lossbench.plugins.mistakes import SpecError
 from lossbench.report.evidence import boards
@@ -252,12 +251,10 @@ def test_what_is_made_of_the_runs_knows_the_share(tmp_path, monkeypatch):
     entries = 'recipes=["softmax", {name="few", use="softmax", negatives=0.5}]'
     settings = (entries, "budget.trials=1", "baselines=[]")
     store, _ = sweep(tiny_plan(*settings), tmp_path)
-    list(report.write("ablation", tmp_path, tmp_path / "reports"))
-    text = (tmp_path / "reports" / "ablation" / "report.md").read_text()
+    text, toml = report_of(tmp_path, tmp_path)
     assert "classes of few" in text
     assert "0.5 of them at a step" in text
     assert "classes of softmax" not in text
-    toml = (tmp_path / "reports" / "ablation" / "experiment.toml").read_text()
     assert '{ name = "few", use = "softmax", negatives = 0.5 }' in toml
 
     document = store.read_plan("ablation")
