@@ -51,6 +51,7 @@ from lossbench.report.sections import (
 )
 from lossbench.report.sections.findings import Finding, findings, scope
 from lossbench.report.sections.verdict import Answer, answer
+from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Table
 
 Maker = Callable[[Evidence, str], Table | None]
@@ -213,5 +214,6 @@ def _state(material: Material) -> str:
             f"{progress.missing} are missing."
         )
     if progress.failed:
-        parts.append(f"{progress.failed} runs failed and have no scores; comparisons that lack them are incomplete.")
+        failed = formats.counted(progress.failed, "run")
+        parts.append(f"{failed} failed and left no scores; comparisons that lack them are incomplete.")
     return " ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from lossbench.specification.budget import Budget
 from lossbench.specification.plan import Plan
@@ -36,14 +37,20 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
         lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} a study")
     lines.append(f"  {_budget(experiment.budget)}")
     part = "" if plan.share == (1, 1) else f" in part {plan.share[0]} of {plan.share[1]} of the studies"
-    lines.append(f"{looked.planned.total()} planned runs{part}, {len(looked.found)} of them done")
-    left_s = estimate.seconds_left(looked)
-    on = f"on {count} worker{'s' if count > 1 else ''}"
-    lines.append(f"time not known yet {on}: the pilot comes first" if math.isnan(left_s) else
-                 f"about {duration(left_s / count)} {on}")  # fmt: skip
+    runs = _range(str(planned.total()) for planned in (looked.planned, looked.most))
+    lines.append(f"{runs} planned runs{part}, {len(looked.found)} of them done")
+    left_s = [estimate.seconds_left(looked, planned) for planned in (looked.planned, looked.most)]
+    on = f"on {_counted(count, 'worker')}"
+    lines.append(f"time not known yet {on}: the pilot comes first" if math.isnan(left_s[0]) else
+                 f"about {_range(duration(seconds / count) for seconds in left_s)} {on}")  # fmt: skip
     if stale := stale_reasons(plan, store, planned_before(plan, store), [job for job, _ in looked.found]):
         lines.append(f"{len(stale)} stored runs would be repeated")
     return "\n".join(lines)
+
+
+def _range(texts: Iterable[str]) -> str:
+    """`8 min`, or `8 min to 21 min` where a race or a look decides how much is done."""
+    return " to ".join(dict.fromkeys(texts))
 
 
 def _described(plan: Plan, task: Task) -> str:

@@ -55,33 +55,39 @@ class Survey:
         plan: with the epochs that a stored pilot found.
         found: the planned runs that are there and the seconds that each took.
         planned: how many runs of each kind are planned by now.
+        most: how many it can become, where no more recipes leave a race and no look ends it.
     """
 
     plan: Plan
     found: Sequence[tuple[Job, float | None]]
     planned: Counter[Kind]
+    most: Counter[Kind]
 
 
 def survey(plan: Plan, store: Store) -> Survey:
     """Look through the store; nothing is run or written."""
     looked = _Looking(plan, store)
     planned = Counter[Kind]((job.spec.task, "pilot") for job in looked.jobs if job.role == "pilot")
+    most = planned.copy()
     for task, race in looked.races.items():
-        for number in filter(plan.makes, range(1, race.until + 1)):
+        for number in filter(plan.makes, range(1, race.most + 1)):
             counts = plan.run_counts(task, number, race.recipes_of(number))
-            planned.update({(task, kind): count for kind, count in counts._asdict().items()})
-    return Survey(looked.plan, looked.found, planned)
+            of_study = {(task, kind): count for kind, count in counts._asdict().items()}
+            most.update(of_study)
+            if number <= race.until:
+                planned.update(of_study)
+    return Survey(looked.plan, looked.found, planned, most)
 
 
-def seconds_left(looked: Survey) -> float:
-    """Seconds of work for one worker: of each kind of run the mean of those stored, else from its images.
+def seconds_left(looked: Survey, planned: Counter[Kind]) -> float:
+    """Seconds of work for one worker to all runs `planned`: per kind the mean of those stored, else from its images.
 
     NaN before a pilot has found how long a run is.
     """
     plan = looked.plan
     if plan.experiment.training.piloted:
         return math.nan
-    missing = looked.planned.copy()
+    missing = planned.copy()
     missing.subtract(_kind(job) for job, _ in looked.found)
     seconds = _mean_seconds(looked.found)
     return sum(max(0, count) * seconds.get(kind, guess(plan, kind)) for kind, count in missing.items())

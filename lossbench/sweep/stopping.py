@@ -58,6 +58,12 @@ class Race:
         self.looks: list[Decision] = []
         self.until = self._next_stop()
 
+    @property
+    def most(self) -> int:
+        """How many studies there can be: fewer than allowed once a look has ended them."""
+        ended = bool(self.looks) and self.looks[-1].studies == self.until
+        return self.until if ended else self._budget.studies.most
+
     def recipes_of(self, study: int) -> list[Recipe]:
         """The recipes that take part in a study, as far as is known."""
         return [recipe for recipe in self._recipes if self.dropped.get(recipe.name, study) >= study]

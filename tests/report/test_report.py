@@ -143,7 +143,7 @@ def test_failed_runs_leave_comparisons_incomplete_and_are_counted(tmp_path: Path
     page = visible((written(tmp_path, clear_winner(), status=status) / "index.html").read_text())
     assert "1/8 failed" in page
     assert "1/8 diverged, 1/8 collapsed" in page
-    assert "1 runs failed" in page
+    assert "1 run failed" in page
 
 
 @pytest.mark.parametrize(("recipes", "family", "reference"), [(12, "all pairs", None), (13, "leaders", "softmax")])

@@ -47,6 +47,14 @@ def test_several_stop_at_the_first_look_that_decides_the_top():
     assert go_on(race("budget.studies={least=8, most=24}"), CLEAR) == [9]
 
 
+def test_how_many_there_can_be_is_the_most_until_a_look_has_ended_them():
+    racing = race("budget.studies={least=6, most=24}")
+    assert (racing.until, racing.most) == (FIRST_LOOK, 24)
+    go_on(racing, CLEAR)
+    assert racing.most == FIRST_LOOK
+    assert race("budget.studies=5").most == 5
+
+
 def test_several_go_on_to_the_most_while_the_top_is_open():
     assert go_on(race("budget.studies={least=6, most=20}"), OPEN) == [7, 9, 12, 18, 20]
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -446,6 +447,15 @@ def test_a_dry_run_counts_what_is_stored_of_this_very_plan(finished):
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
 
 
+def test_a_dry_run_of_a_race_says_the_fewest_runs_and_the_most(tmp_path):
+    studies = tiny_plan("budget.studies=5"), tiny_plan("budget.studies=5", "budget.racing=true")
+    fixed, racing = (dry_run.describe(plan, Store(tmp_path / "runs"), 1) for plan in studies)
+    (most,) = re.findall(r"^(\d+) planned runs", fixed, re.MULTILINE)
+    (least,) = re.findall(rf"^(\d+) to {most} planned runs, 0 of them done$", racing, re.MULTILINE)
+    assert int(least) < int(most)
+    assert re.search(r"^about .+ to .+ on 1 worker$", racing, re.MULTILINE)
+
+
 def test_the_estimate_follows_images_and_stored_times(finished):
     plan, store, _ = finished
     task = plan.experiment.tasks[0]
@@ -455,10 +465,8 @@ def test_the_estimate_follows_images_and_stored_times(finished):
     assert estimate.guess(larger, (task, "trials")) > 5 * estimate.guess(plan, (task, "trials"))
     found = estimate.survey(plan, Store(store.root)).found
     finals = [seconds for job, seconds in found if job.role in ("final", "default", "baseline")]
-    more = tiny_plan(*FAST, "budget.seeds=3")
-    assert estimate.seconds_left(estimate.survey(more, Store(store.root))) == pytest.approx(
-        10 * sum(finals) / len(finals)
-    )
+    looked = estimate.survey(tiny_plan(*FAST, "budget.seeds=3"), Store(store.root))
+    assert estimate.seconds_left(looked, looked.planned) == pytest.approx(10 * sum(finals) / len(finals))
 
 
 def test_shipped_experiments_are_found_by_name():

@@ -286,7 +286,7 @@ def _never(material: Material, task: str, claim: Mapping[str, Any]) -> list[int]
 def _censored(material: Material, task: str, claim: Mapping[str, Any]) -> str:
     """`softmax never reached the score in 2 studies: counted as the last step, it may be more`; empty where all did."""
     parts = [
-        f"{side} never reached the score in {count} {'study' if count == 1 else 'studies'}"
+        f"{side} never reached the score in {formats.counted(count, 'study')}"
         for side, count in zip(claim["comparison"], _never(material, task, claim), strict=True)
         if count
     ]

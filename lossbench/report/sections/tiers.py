@@ -230,10 +230,9 @@ def _names(group: Group) -> str:
 def _budget(budget: Mapping[str, Any]) -> str:
     """`7 studies of 6 trials`."""
     studies = budget["studies"]
-    count = f"{studies['least']} to {studies['most']}" if isinstance(studies, Mapping) else str(studies)
-    return (
-        f"{count} {'study' if count == '1' else 'studies'} of {budget['trials']} trial{'s' * (budget['trials'] != 1)}"
-    )
+    least = f"{studies['least']} to " if isinstance(studies, Mapping) else ""
+    most = studies["most"] if isinstance(studies, Mapping) else studies
+    return f"{least}{formats.counted(most, 'study')} of {formats.counted(budget['trials'], 'trial')}"
 
 
 def budget_text(group: Group) -> str:

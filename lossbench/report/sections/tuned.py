@@ -76,7 +76,7 @@ def below_default(material: Material, task: str) -> list[str]:
             continue
         tuned, untuned = (math.fsum(of[study] for study in studies) / len(studies) for of in (final, default))
         if tuned < untuned:
-            count = f"{len(studies)} {'study' if len(studies) == 1 else 'studies'}"
+            count = formats.counted(len(studies), "study")
             found.append(f"{recipe} ({formats.score(tuned)} against {formats.score(untuned)}, {count})")
     return found
 

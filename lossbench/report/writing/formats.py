@@ -131,6 +131,16 @@ def count(value: float) -> str:
     return f"{_no_minus_zero(value, 0):,.0f}".replace("-", MINUS) if _present(value) else NONE
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "study"), counted(7, "study"), counted(1200, "run")
+    ('1 study', '7 studies', '1,200 runs')
+    """
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count(number)} {noun if number == 1 else plural}"
+
+
 def shortened(name: str, most: int = LONGEST_NAME) -> str:
     """A long name without its middle: names of one family differ at their ends, and families at their beginnings.
 
