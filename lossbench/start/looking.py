@@ -117,8 +117,7 @@ def facts(found: Found) -> Iterator[str]:
     names = ", ".join(data.class_names[:SHOWN])
     more = f" and {len(counts) - SHOWN:,} more" if len(counts) > SHOWN else ""
     yield f"{found.dataset}: {len(data.labels):,} {found.samples} of {len(counts):,} classes ({names}{more})"
-    single = f"; {(counts == 1).sum():,} classes have one" if (counts == 1).any() else ""
-    yield f"  of a class: {counts.min():,} to {counts.max():,}, {np.median(counts):,.0f} in the middle{single}"
+    yield f"  {_sizes(counts)}"
     if found.shapes is not None:
         yield f"  pictures: {_described(found.shapes)}"
     if data.features is not None:
@@ -200,6 +199,18 @@ def _fit(shapes: Shapes) -> Fit:
     if np.median(np.maximum(upright, 1 / upright)) <= LOST:
         return "crop"
     return "stretch" if upright.max() <= ALIKE * upright.min() else "pad"
+
+
+def _sizes(counts: Indices) -> str:
+    """How many samples the classes have.
+
+    >>> _sizes(np.array([10, 10])), _sizes(np.array([1, 2, 9]))
+    ('10 of every class', '1 to 9 of a class, 2 in the middle, alone in its class 1')
+    """
+    if counts.min() == counts.max():
+        return f"{counts[0]:,} of every class"
+    single = f", alone in its class {(counts == 1).sum():,}" if (counts == 1).any() else ""
+    return f"{counts.min():,} to {counts.max():,} of a class, {np.median(counts):,.0f} in the middle{single}"
 
 
 def _described(shapes: Shapes) -> str:

@@ -114,7 +114,7 @@ def test_people(made):
     _, said, file = made("people")
     content, task = document(file)
     assert said.startswith("folder:people: 400 pictures of 40 classes (p00, p01, p02 and 37 more)\n")
-    assert "  of a class: 10 to 10, 10 in the middle\n" in said
+    assert "  10 of every class\n" in said
     assert "  pictures: 66 x 80 pixels, in color, photographs\n" in said
     assert "  closed-set: 240, 80 and 80 pictures of 40, 40 and 40 classes to train, validate and test\n" in said
     assert "  open-set: 160, 80 and 160 pictures of 16, 8 and 16 classes to train, validate and test\n" in said
