@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lossbench.metrics.grouping import group, middle
-from lossbench.metrics.inputs import Array, at_once, read_labels, read_sample
+from lossbench.metrics.inputs import Array, at_once, read_labels, read_rows, read_sample
 from lossbench.metrics.ranking import Gallery, nearest_blocks
 
 _BLOCK_ELEMENTS = 1 << 20
@@ -151,6 +151,7 @@ def read_questions(
     groups: Array | None = None,
     gallery_groups: Array | None = None,
     places: Array | None = None,
+    asking: Array | None = None,
 ) -> Questions:
     """The questions of queries (Q, D) to a gallery (N, D), as `retrieval_metrics` takes them.
 
@@ -167,7 +168,8 @@ def read_questions(
     place = torch.full_like(own, -1) if places is None else read_labels(places, len(own), own.device, "places")
     if len(place) and int(place.max()) >= len(classes):
         raise ValueError(f"places: {int(place.max())} is no row of a gallery of {len(classes)}")
-    return _questions(asked, own, camera, place, points, classes, gallery_camera)
+    who = read_rows(asking, len(own), own.device)
+    return _questions(asked, own, camera, place, who, points, classes, gallery_camera)
 
 
 def _cameras(groups: Array | None, gallery_groups: Array | None, own: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,6 +191,7 @@ def _questions(
     labels: Tensor,
     groups: Tensor,
     places: Tensor,
+    asking: Tensor,
     points: Tensor,
     gallery_labels: Tensor,
     cameras: Tensor,
@@ -200,10 +203,10 @@ def _questions(
     beside = (classes * several + cameras + 1).bincount(minlength=len(names) * several)
     hidden = torch.where(groups >= 0, beside[own * several + groups + 1], (places >= 0).long())
     relevant = torch.where(known, sizes[own] - hidden, 0)
-    rows = torch.nonzero(relevant > 0).flatten()
+    rows = asking[relevant[asking] > 0]
     if not len(rows):
         raise ValueError(
-            f"labels: none of the {len(labels)} queries has a match in the gallery that is not of its own group; "
+            f"labels: none of the {len(asking)} queries has a match in the gallery that is not of its own group; "
             "one at least must have"
         )
     rows = rows[(relevant + hidden)[rows].argsort(descending=True, stable=True)]

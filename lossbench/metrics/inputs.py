@@ -88,3 +88,19 @@ def read_sample(embeddings: Array, labels: Array, place: str = "embeddings") -> 
     """
     points = read_matrix(embeddings, place)
     return points, read_labels(labels, len(points), points.device, "gallery_labels" if place == "gallery" else "labels")
+
+
+def read_rows(values: Array | None, count: int, device: torch.device, place: str = "asking") -> Tensor:
+    """Rows (A,) of `count` samples, each once, as int64 on `device`; all of them where none are given.
+
+    Raises:
+        ValueError: naming `place`, the value and the rule it breaks.
+    """
+    if values is None:
+        return torch.arange(count, device=device)
+    rows = read_labels(values, len(values), device, place)
+    if not len(rows) or int(rows.min()) < 0 or int(rows.max()) >= count:
+        raise ValueError(f"{place}: the rows of {count} samples are 0 to {count - 1}, and one at least must be named")
+    if len(torch.unique(rows)) < len(rows):
+        raise ValueError(f"{place}: a row is named twice")
+    return rows

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from lossbench.metrics.galleries import Questions
 from lossbench.metrics.grouping import group
-from lossbench.metrics.inputs import Array, at_once, read_labels, read_sample
+from lossbench.metrics.inputs import Array, at_once, read_labels, read_rows, read_sample
 from lossbench.metrics.ranking import nearest_blocks
-from lossbench.metrics.retrieval import largest_class_first
+from lossbench.metrics.retrieval import Ranked, largest_class_first
 
 _PART_ELEMENTS = 1 << 19
 
 
-def map_at_r_without(embeddings: Array, labels: Array, groups: Array) -> Tensor:
+def map_at_r_without(embeddings: Array, labels: Array, groups: Array, *, asking: Array | None = None) -> Tensor:
     """MAP@R of what is left when one group of samples is deleted, from the queries and from the gallery.
 
     The neighbors are searched once, deep enough for any deletion, and counted anew for each group: O(N^2 D) for
@@ -27,6 +27,7 @@ def map_at_r_without(embeddings: Array, labels: Array, groups: Array) -> Tensor:
         embeddings: (N, D) floating.
         labels: (N,) integers of any values.
         groups: (N,) integers of any values: the group of each sample, of which there are G.
+        asking: (A,) rows of the samples that ask; None: all.
 
     Returns:
         (G,) float64 on the device of the embeddings, groups ascending; NaN where what is left has no class of two
@@ -44,22 +45,23 @@ def map_at_r_without(embeddings: Array, labels: Array, groups: Array) -> Tensor:
     names, member, sizes = group(read_labels(groups, len(points), points.device, "groups"))
     ranked = largest_class_first(points, known)
     member = member[ranked.order]
-    lost = _members(ranked.own, member, len(names))
-    depth = (ranked.relevant + sizes.max()).clamp(max=len(points) - 1)
-    everyone = (ranked.relevant > 0).double()
+    who = ranked.places(read_rows(asking, len(points), points.device))
+    own, group_of, all_relevant = ranked.own[who], member[who], ranked.relevant[who]
+    depth = (all_relevant + sizes.max()).clamp(max=len(points) - 1)
+    everyone = (all_relevant > 0).double()
     sums, counts = (
         points.new_zeros(len(names)),
-        everyone.sum() - points.new_zeros(len(names)).index_add_(0, member, everyone),
+        everyone.sum() - points.new_zeros(len(names)).index_add_(0, group_of, everyone),
     )
-    asked = ranked.gallery.points
-    for block, found in nearest_blocks(asked, ranked.own, ranked.gallery, depth, leave_one_out=True):
-        relevant, near = ranked.relevant[block], member[found]
-        match = ranked.own[found] == ranked.own[block, None]
+    blocks = nearest_blocks(ranked.gallery.points, ranked.own, ranked.gallery, depth, leave_one_out=True, asked=who)
+    for block, found in blocks:
+        relevant, near = all_relevant[block], member[found]
+        match = ranked.own[found] == own[block, None]
         average = _average_precision(match, relevant)
-        sums += average.sum() - points.new_zeros(len(names)).index_add_(0, member[block], average)
-        fewer = lost[ranked.own[block]]
-        touched = (fewer > 0).scatter_(1, torch.where(_first(near, relevant), near, member[block, None]), True)
-        touched.scatter_(1, member[block, None], False)  # such a query is deleted itself
+        sums += average.sum() - points.new_zeros(len(names)).index_add_(0, group_of[block], average)
+        fewer = _members(ranked, member, own[block], len(names))
+        touched = (fewer > 0).scatter_(1, torch.where(_first(near, relevant), near, group_of[block, None]), True)
+        touched.scatter_(1, group_of[block, None], False)  # such a query is deleted itself
         for row, place in _in_parts(touched.nonzero(), near.shape[1]):
             left = relevant[row] - fewer[row, place]
             again = _average_precision(match[row], left, near[row] != place[:, None])
@@ -93,10 +95,12 @@ def gallery_map_at_r_without(asked: Questions) -> Tensor:
     return torch.where(left > 0, sums / left, math.nan)
 
 
-def _members(own: Tensor, member: Tensor, groups: int) -> Tensor:
-    """(C, G): how many samples of each class each group holds."""
-    classes = int(own.max()) + 1
-    return (own * groups + member).bincount(minlength=classes * groups).view(classes, groups)
+def _members(ranked: Ranked, member: Tensor, own: Tensor, groups: int) -> Tensor:
+    """(rows, G): how many samples of the class of each query, `own` (rows,) ascending, each group holds."""
+    first, last = int(own[0]), int(own[-1])
+    samples = slice(ranked.gallery.bounds[first], ranked.gallery.bounds[last + 1])
+    held = (ranked.own[samples] - first) * groups + member[samples]
+    return held.bincount(minlength=(last + 1 - first) * groups).view(-1, groups)[own - first]
 
 
 def _first(near: Tensor, relevant: Tensor) -> Tensor:

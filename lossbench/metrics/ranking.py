@@ -62,6 +62,7 @@ def nearest_blocks(
     depth: Tensor,
     *,
     leave_one_out: bool,
+    asked: Tensor | None = None,
     rows: int | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """For each block of queries the indices of their nearest gallery points, nearest first.
@@ -72,18 +73,20 @@ def nearest_blocks(
         queries: (Q, D) float64; with `leave_one_out`, query i is gallery point i and not its own neighbor.
         own: (Q,) each query's class in the gallery, or -1.
         gallery: (N, D) points, sorted by class.
-        depth: (Q,) how many neighbors a query needs; a block gets as many as its most demanding query.
+        depth: (A,) how many neighbors each of those asked needs; a block gets as many as its most demanding query.
+        asked: (A,) which queries are asked, in this order; None: all as they are.
         rows: queries in a block.
 
     Yields:
-        The slice of the queries and the indices (rows, depth) into the gallery. At equal distance those of
+        The slice of those asked and the indices (rows, depth) into the gallery. At equal distance those of
         other classes come before those of the own class.
     """
     search = _Search(queries, own, gallery, leave_one_out=leave_one_out)
     rows = rows or max(_LEAST_ROWS, at_once(_BLOCK_ELEMENTS, queries.device) // len(gallery.points))
-    for start in range(0, len(queries), rows):
-        block = slice(start, min(start + rows, len(queries)))
-        yield block, search.nearest(torch.arange(block.start, block.stop, device=own.device), int(depth[block].max()))
+    asked = torch.arange(len(queries), device=own.device) if asked is None else asked
+    for start in range(0, len(asked), rows):
+        block = slice(start, min(start + rows, len(asked)))
+        yield block, search.nearest(asked[block], int(depth[block].max()))
 
 
 class _Search:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lossbench.metrics.galleries import Questions, match_ranks, read_questions
 from lossbench.metrics.grouping import class_sums, group
-from lossbench.metrics.inputs import Array, read_sample
+from lossbench.metrics.inputs import Array, read_rows, read_sample
 from lossbench.metrics.ranking import Gallery, nearest_blocks
 
 RECALL_AT = (1, 2, 4, 8)
@@ -25,6 +25,7 @@ def retrieval_metrics(
     groups: Array | None = None,
     gallery_groups: Array | None = None,
     places: Array | None = None,
+    asking: Array | None = None,
     chunk: int | None = None,
     average: Literal["sample", "class"] = "sample",
 ) -> dict[str, float]:
@@ -46,6 +47,8 @@ def retrieval_metrics(
             queries themselves.
         groups, gallery_groups: (N,) and (M,) integers, such as cameras; below 0: not known, of no sample's own group.
         places: (N,) row of each query in the gallery, where it is never its own neighbor; -1: it does not stand there.
+        asking: (A,) rows of the embeddings that ask; None: all. The gallery is whole either way, so that a sample of
+            the queries has figures that estimate those of all.
         chunk: queries compared at once; the values do not depend on it. Memory is O(N D + chunk N).
         average: means over queries, or over classes of their queries' means, so that no large class drowns the others.
 
@@ -71,23 +74,22 @@ def retrieval_metrics(
     if gallery is None and not (gallery_labels is gallery_groups is places is None):
         raise ValueError("gallery_labels, gallery_groups and places are of a gallery, and there is none")
     if gallery is not None or groups is not None:
-        asked = _asked(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, places)
+        asked = _asked(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, places, asking)
         return _of_gallery(asked, chunk, average)
     ranked = largest_class_first(*read_sample(embeddings, labels))
-    asking = int((ranked.relevant > 0).sum())
-    if not asking:
+    who = ranked.places(read_rows(asking, len(ranked.order), ranked.own.device))
+    who = who[ranked.relevant[who] > 0]
+    if not len(who):
         classes = len(ranked.gallery.bounds) - 1
-        raise ValueError(f"labels: none of the {classes} classes has two samples; one at least must have")
-    relevant = ranked.relevant[:asking]
+        of = f"none of the {classes} classes" if asking is None else "of those that ask none is of a class that"
+        raise ValueError(f"labels: {of} has two samples; one at least must have")
+    relevant, own = ranked.relevant[who], ranked.own[who]
     # The largest classes come first, so that only their blocks are searched as deep as they need.
     depth = relevant.clamp(min=max(RECALL_AT)).clamp(max=len(ranked.order) - 1)
-    queries, own = ranked.gallery.points[:asking], ranked.own[:asking]
-    scores = torch.cat(
-        [
-            _scores(ranked.own[found] == own[block, None], relevant[block])
-            for block, found in nearest_blocks(queries, own, ranked.gallery, depth, leave_one_out=True, rows=chunk)
-        ]
+    blocks = nearest_blocks(
+        ranked.gallery.points, ranked.own, ranked.gallery, depth, leave_one_out=True, asked=who, rows=chunk
     )
+    scores = torch.cat([_scores(ranked.own[found] == own[block, None], relevant[block]) for block, found in blocks])
     if average == "class":
         scores = _class_means(scores, own)
     ap, precision, *recall = scores.mean(0).tolist()
@@ -107,6 +109,7 @@ def _asked(
     groups: Array | None,
     gallery_groups: Array | None,
     places: Array | None,
+    asking: Array | None,
 ) -> Questions:
     """The questions of queries to a gallery; without one, each sample asks all of them for those of other groups."""
     if gallery is None:
@@ -114,8 +117,9 @@ def _asked(
     if gallery_labels is None:
         raise ValueError("gallery_labels: a gallery needs them")
     return read_questions(
-        queries, labels, gallery, gallery_labels, groups=groups, gallery_groups=gallery_groups, places=places
-    )
+        queries, labels, gallery, gallery_labels,
+        groups=groups, gallery_groups=gallery_groups, places=places, asking=asking,
+    )  # fmt: skip
 
 
 def _of_gallery(asked: Questions, chunk: int | None, average: str) -> dict[str, float]:
@@ -142,17 +146,20 @@ def _class_means(scores: Tensor, own: Tensor) -> Tensor:
     return means
 
 
-def nearest_neighbours(embeddings: Array, labels: Array, k: int, *, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+def nearest_neighbours(
+    embeddings: Array, labels: Array, k: int, *, asking: Array | None = None, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
     """The k nearest other samples of every sample, in the order that `retrieval_metrics` scores.
 
     Args:
         embeddings: (N, D) floating.
         labels: (N,) integers; at equal distance, samples of other labels come first.
         k: neighbors for each sample, 1 to N - 1.
+        asking: (A,) rows of the samples whose neighbors are wanted; None: of all N.
         chunk: samples compared at once.
 
     Returns:
-        Indices (N, k) int64 and Euclidean distances (N, k) float64.
+        Indices (A, k) int64 and Euclidean distances (A, k) float64.
 
     Raises:
         ValueError: arrays that do not fit, values that are not finite, k or chunk out of range.
@@ -166,15 +173,21 @@ def nearest_neighbours(embeddings: Array, labels: Array, k: int, *, chunk: int |
         raise ValueError(f"k: {k} is outside [1, {len(points) - 1}], the number of other samples")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: {chunk} is below 1")
-    order, own, _, gallery = largest_class_first(points, known)
-    indices = order.new_empty(len(points), k)
-    distances = points.new_empty(len(points), k)
-    depth = torch.full_like(own, k)
-    for block, found in nearest_blocks(gallery.points, own, gallery, depth, leave_one_out=True, rows=chunk):
-        indices[order[block]] = order[found]
+    asked = read_rows(asking, len(points), points.device)
+    ranked = largest_class_first(points, known)
+    order, gallery, who = ranked.order, ranked.gallery, ranked.places(asked)
+    answer = torch.empty_like(order)  # of a sample, where its neighbors are written
+    answer[asked] = torch.arange(len(asked), device=order.device)
+    indices = order.new_empty(len(asked), k)
+    distances = points.new_empty(len(asked), k)
+    depth = torch.full_like(who, k)
+    blocks = nearest_blocks(gallery.points, ranked.own, gallery, depth, leave_one_out=True, asked=who, rows=chunk)
+    for block, found in blocks:
+        rows = answer[order[who[block]]]
+        indices[rows] = order[found]
         for rank in range(k):  # one rank at a time keeps memory at rows x D
-            away = gallery.points[block] - gallery.points[found[:, rank]]
-            distances[order[block], rank] = torch.linalg.vector_norm(away, dim=1)
+            away = gallery.points[who[block]] - gallery.points[found[:, rank]]
+            distances[rows, rank] = torch.linalg.vector_norm(away, dim=1)
     return indices, distances
 
 
@@ -185,6 +198,12 @@ class Ranked(NamedTuple):
     own: Tensor
     relevant: Tensor
     gallery: Gallery
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where samples (A,) stand in this order, ascending."""
+        wanted = torch.zeros(len(self.order), dtype=torch.bool, device=self.order.device)
+        wanted[rows] = True
+        return torch.nonzero(wanted[self.order]).flatten()
 
 
 def largest_class_first(points: Tensor, labels: Tensor) -> Ranked:

@@ -17,7 +17,7 @@ from lossbench.run.model import Model
 from lossbench.run.observing import centers_of
 from lossbench.run.pull import effective_pull
 from lossbench.run.sampling import batch_plan
-from lossbench.run.searching import map_at_r_without_classes
+from lossbench.run.searching import map_at_r_without, map_at_r_without_classes
 from lossbench.run.seeding import stream
 from lossbench.specification.spec import RunSpec
 
@@ -94,7 +94,7 @@ def _jackknife(test: Tensor, split: Split, protocol: str) -> np.ndarray:
     if protocol != "closed-set":
         return map_at_r_without_classes(points, labels, split.roles).cpu().numpy()
     groups = torch.from_numpy(image_groups(len(labels))).to(labels.device)
-    return metrics.map_at_r_without(points, labels, groups).cpu().numpy()
+    return map_at_r_without(points, labels, groups).cpu().numpy()
 
 
 def _pull(spec: RunSpec, model: Model, data: TaskData) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from lossbench.specification.budget import Budget
 from lossbench.specification.plan import Plan
+from lossbench.specification.primary import most_queries
 from lossbench.specification.task import Task
 from lossbench.specification.training_settings import Training
 from lossbench.store import Store
@@ -61,11 +62,13 @@ def _described(plan: Plan, task: Task) -> str:
     samples = "vectors" if task in plan.vectors else "images"
     dealt = "dealt anew by every study" if task in plan.deals else "the same in every study"
     folds = f"; a study is one of {plan.folds[task]} folds" if task in plan.folds else ""
+    most = most_queries(test)
+    asking = f"; {most} samples of test, drawn once, ask all of it" if test > most else ""
     steps = "steps a run not known yet" if training.piloted else f"{per_epoch * training.epochs} steps a run"
     return (
         f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test {samples} of "
         f"{learnt}, {chosen_on} and {tested} classes{_squares(task, training)}; training and validation are "
-        f"{dealt}{folds}; {steps} ({per_epoch} an epoch)"
+        f"{dealt}{folds}{asking}; {steps} ({per_epoch} an epoch)"
     )
 
 

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from lossbench.metrics import map_at_r_without, retrieval_metrics
 
 
-def by_deletion(points, labels, groups):
-    """Delete each group and score the rest."""
+def by_deletion(points, labels, groups, asks=None):
+    """Delete each group and score the rest; `asks` is whether a sample asks."""
     found = []
+    asks = np.ones(len(labels), dtype=bool) if asks is None else asks
     for name in np.unique(groups):
         rest = groups != name
-        several = (np.bincount(labels[rest]) > 1).any()
-        found.append(retrieval_metrics(points[rest], labels[rest])["map_at_r"] if several else math.nan)
+        several = (np.bincount(labels[rest])[labels[rest]] > 1)[asks[rest]].any()
+        asking = np.flatnonzero(asks[rest])
+        found.append(retrieval_metrics(points[rest], labels[rest], asking=asking)["map_at_r"] if several else math.nan)
     return found
 
 
@@ -29,6 +31,10 @@ def test_equals_deleting_each_group(seed, count, classes, groups):
     labels, member = draw.integers(0, classes, count), draw.integers(0, groups, count) * 5 - 3
     found = map_at_r_without(points, labels, member)
     assert found.tolist() == pytest.approx(by_deletion(points, labels, member), abs=1e-12, nan_ok=True)
+    asks = draw.random(count) < 0.5
+    if asks.any():
+        found = map_at_r_without(points, labels, member, asking=np.flatnonzero(asks))
+        assert found.tolist() == pytest.approx(by_deletion(points, labels, member, asks), abs=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("by", ["class", "images"])

@@ -266,3 +266,44 @@ def test_an_average_over_classes_counts_them_alike():
     assert retrieval_metrics(points, labels)["map_at_r"] == pytest.approx(50 / 54)
     by_class = retrieval_metrics(points, labels, average="class")
     assert by_class["map_at_r"] == by_class["precision_at_1"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(70) % 3])
+def test_those_that_ask_have_their_own_figures_in_the_whole_gallery(sample, groups):
+    points, labels = sample
+    other = ~np.eye(70, dtype=bool) if groups is None else groups[:, None] != groups
+    asks = ((labels[:, None] == labels) & other).any(1)
+    order = np.random.default_rng(0).permutation(70)
+    parts = order[:20], order[20:]
+    found = [retrieval_metrics(points, labels, groups=groups, asking=rows) for rows in parts]
+    counts = [asks[rows].sum() for rows in parts]
+    whole = retrieval_metrics(points, labels, groups=groups)
+    assert found[0] != found[1]
+    for name, value in whole.items():
+        assert np.average([part[name] for part in found], weights=counts) == pytest.approx(value, abs=1e-12)
+    assert retrieval_metrics(points, labels, groups=groups, asking=order) == pytest.approx(whole, abs=1e-12)
+
+
+def test_the_neighbors_of_those_that_ask_are_those_they_have_among_all(sample):
+    rows = np.array([7, 3, 30, 0])
+    all_found, all_away = nearest_neighbours(*sample, 4)
+    found, away = nearest_neighbours(*sample, 4, asking=rows)
+    assert torch.equal(found, all_found[rows])
+    assert torch.equal(away, all_away[rows])
+
+
+@pytest.mark.parametrize(
+    ("asking", "message"),
+    [
+        ([], "asking: the rows of 3 samples are 0 to 2"),
+        ([0, 3], "asking: the rows of 3 samples are 0 to 2"),
+        ([-1], "asking: the rows of 3 samples are 0 to 2"),
+        ([1, 1], "asking: a row is named twice"),
+        ([0.5], "asking: dtype torch.float64 is not an integer type"),
+        ([2], "of those that ask none is of a class that has two samples"),
+    ],
+)
+def test_who_asks_is_a_row_of_a_class_of_two(asking, message):
+    rows = np.array(asking, dtype=None if asking else np.int64)
+    with pytest.raises(ValueError, match=message):
+        retrieval_metrics(np.eye(3), np.array([0, 0, 1]), asking=rows)

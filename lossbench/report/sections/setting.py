@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,7 +25,14 @@ def data(material: Material, task: str) -> str:
         for name, word in PARTS.items()
         if (part := parts.get(name)) and part["samples"]
     ]
-    return "; ".join(sizes)
+    return "; ".join(sizes) + asking(material, task)
+
+
+def asking(material: Material, task: str) -> str:
+    """`, of which 10,000 ask all of them`, where test is so large that a sample of it does; else empty."""
+    column = "test.sphere.queries_sampled"
+    counts = material.table.loc[material.table["task"] == task, column].max() if column in material.table else math.nan
+    return f", of which {formats.count(counts)} ask all of them" if counts > 0 else ""
 
 
 def splits(material: Material, task: str) -> Mapping[str, Mapping[str, int]]:
