@@ -31,7 +31,7 @@ def settings(
     name: str | None = None,
     data: str | None = None,
     studies: int | None = None,
-    epochs: int | None = None,
+    epochs: int | str | None = None,
     recipes: str | None = None,
     quick: bool = False,
 ) -> list[str]:

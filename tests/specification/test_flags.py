@@ -81,6 +81,15 @@ def test_a_setting_of_ones_own_replaces_that_of_a_flag(pictures):
     assert done.output.splitlines()[1].startswith("other: ")
 
 
+def test_epochs_may_be_auto_and_are_refused_as_those_of_the_file():
+    def said(epochs: str) -> str:
+        return CliRunner().invoke(main, ["run", str(ABLATION), "--dry-run", "--epochs", epochs]).output
+
+    assert said("auto").splitlines()[0] == "same as --set training.epochs=auto"
+    assert "steps a run not known yet" in said("auto")
+    assert "--set training.epochs=many: training.epochs: 'many' is " in said("many")
+
+
 @pytest.mark.parametrize("name", ["2026-11-28", "7", "1e5", "true", "inf", "v2.0"])
 def test_a_name_is_text_whatever_it_looks_like(pictures, name):
     done = CliRunner().invoke(main, ["run", str(ABLATION), "--dry-run", "--name", name])
