@@ -36,7 +36,7 @@ def compare(
     workers: int | None = None,
     plugins: Sequence[PathLike] = (),
     studies: int | None = None,
-    epochs: int | None = None,
+    epochs: int | str | None = None,
     quick: bool = False,
     **settings: Any,
 ) -> Results:

@@ -74,9 +74,12 @@ def test_a_loss_of_a_notebook_is_found_again_and_changed_is_another(vectors, fou
     assert stored(folder / "runs") == runs
     assert again.table.equals(found.table)
     losses[2] = cell(LOSS.format(0.6))["squares"]
-    lossbench.compare(vectors, losses, runs=folder / "runs", studies=1, name="other", **TINY)
+    other = lossbench.compare(vectors, losses, runs=folder / "runs", studies=1, name="other", **TINY)
     new = [json.loads((folder / "runs" / run / "result.json").read_text()) for run in stored(folder / "runs") - runs]
     assert {term["loss"] for record in new for term in record["spec"]["terms"]} == {"squares"}
+    missing = other.verdicts[["low", "high", "p_adjusted"]]  # of one study there are none
+    assert missing.isna().all(axis=None)
+    assert set(missing.dtypes) == {np.dtype(float)}
 
 
 def test_its_loss_is_nowhere_afterwards_and_the_process_as_before(found):

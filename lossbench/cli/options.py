@@ -29,7 +29,7 @@ PLAIN = (
         "--data", metavar="PATH", help="Use this folder, table or features file as the only task, closed-set."
     ),
     click.option("--studies", type=int, help="Repeat the whole task so many times."),
-    click.option("--epochs", type=int, help="Train for so many passes over the training split."),
+    click.option("--epochs", metavar="N|auto", help="Train for so many passes over the training split."),
     click.option("--recipes", metavar="A,B+C", help="Compare these recipes only."),
     click.option("--quick", is_flag=True, help="Train briefly on a small budget, to see whether everything works."),
 )

@@ -156,7 +156,7 @@ def status(folder: Path, as_json: bool) -> None:
 @RUNS
 @one_line_errors
 def replay(run_id: str | None, sample: str | None, seed: int, tolerance: float | None, runs: Path) -> None:
-    """Repeat a stored run, or a sample of them, and compare the figures."""
+    """Repeat a stored run or a sample of them, and compare figures."""
     from lossbench.sweep import launch
 
     if (run_id is None) == (sample is None):

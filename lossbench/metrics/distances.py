@@ -22,13 +22,13 @@ _BLOCK_ELEMENTS = 1 << 21
 def unit(embeddings: Array) -> Tensor:
     """The embeddings on the unit sphere; a row of zeros has no direction and stays zero.
 
-    In their own precision, but in float32 at least: half precision cannot tell directions of a narrow cone apart.
+    In their own precision; half in double, since neither half nor single keeps the order of a narrow cone's distances.
 
     Args:
         embeddings: (N, D), NumPy or torch.
 
     Returns:
-        A tensor (N, D) of the same floating type (float32 for half precision, float64 for integers), same device.
+        A tensor (N, D) of the same floating type (float64 for half precision and integers), same device.
 
     Raises:
         ValueError: shape or values that are not those of finite embeddings.
@@ -302,8 +302,8 @@ def _spectrum(points: Tensor, eps: float) -> dict[str, float]:
 
 
 def _floating_type(embeddings: Array) -> torch.dtype:
-    kind = as_tensor(embeddings, "embeddings").dtype
-    return torch.promote_types(kind, torch.float32) if kind.is_floating_point else torch.float64
+    """The precision that directions are kept in: that of the embeddings if it is float32, else double."""
+    return torch.float32 if as_tensor(embeddings, "embeddings").dtype == torch.float32 else torch.float64
 
 
 def _ratio(part: float, whole: float) -> float:

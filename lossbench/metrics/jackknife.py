@@ -15,13 +15,15 @@ from lossbench.metrics.ranking import nearest_blocks
 from lossbench.metrics.retrieval import Ranked, largest_class_first
 
 _PART_ELEMENTS = 1 << 19
+_MUCH = 1 << 28  # neighbors counted anew in a block: seconds
 
 
 def map_at_r_without(embeddings: Array, labels: Array, groups: Array, *, asking: Array | None = None) -> Tensor:
     """MAP@R of what is left when one group of samples is deleted, from the queries and from the gallery.
 
     The neighbors are searched once, deep enough for any deletion, and counted anew for each group: O(N^2 D) for
-    the search, and O(R + largest group) for each query and each group that is near it or of its class.
+    the search, and O(R + largest group) for each query and each group that is near it or of its class. Where a large
+    class has many small ones among its neighbors, these cost O(R + largest group) for a query all together.
 
     Args:
         embeddings: (N, D) floating.
@@ -62,12 +64,62 @@ def map_at_r_without(embeddings: Array, labels: Array, groups: Array, *, asking:
         fewer = _members(ranked, member, own[block], len(names))
         touched = (fewer > 0).scatter_(1, torch.where(_first(near, relevant), near, group_of[block, None]), True)
         touched.scatter_(1, group_of[block, None], False)  # such a query is deleted itself
+        if int(touched.sum()) * near.shape[1] > _MUCH:
+            small = (fewer == 0) & (sizes <= _small(sizes))  # its deletion takes no match away
+            sums += _moved_up(match, relevant, near, (touched & small).gather(1, near), len(names))
+            touched &= ~small
         for row, place in _in_parts(touched.nonzero(), near.shape[1]):
             left = relevant[row] - fewer[row, place]
             again = _average_precision(match[row], left, near[row] != place[:, None])
             sums.index_add_(0, place, again - average[row])
             counts.index_add_(0, place, (left > 0).double() - (relevant[row] > 0).double())
     return torch.where(counts > 0, sums / counts, math.nan)
+
+
+def _small(sizes: Tensor) -> int:
+    """The size up to which groups (G,) are counted by rank: a rank costs about what one group counted anew does."""
+    most = sizes.sort().values
+    larger = len(sizes) - torch.searchsorted(most, most, right=True)
+    return int(most[(most + larger).argmin()])
+
+
+def _moved_up(match: Tensor, relevant: Tensor, near: Tensor, counted: Tensor, groups: int) -> Tensor:
+    """What AP@R of all queries of a block gains (G,) where the deletion of a group only moves their matches up.
+
+    With the k-th neighbor of a group gone as well as those before it, all after it stand k places higher, no longer
+    k - 1. So the group's gain is the sum, over its neighbors, of what the matches after each gain by one more place.
+
+    Args:
+        match, near: (rows, M) whether a neighbor is of the query's class, and its group.
+        relevant: (rows,) R of each query.
+        counted: (rows, M) the neighbors of groups that are to be counted.
+    """
+    rank = torch.arange(1, near.shape[1] + 1, device=near.device)
+    hits = match.cumsum(1, dtype=torch.float64) * match
+    which = _repetition(near).masked_fill_(~counted, 0)
+    gain = torch.zeros_like(hits)
+    before = torch.zeros_like(hits)
+    for up in range(int(which.max()) + 1):
+        higher = (rank - up).clamp(min=1)
+        share = hits * (higher <= relevant[:, None]) / higher
+        after = share.sum(1, keepdim=True) - share.cumsum(1)
+        gain = torch.where(which == up, after - before, gain) if up else gain
+        before = after
+    gain /= relevant.clamp(min=1)[:, None]
+    gains: Tensor = hits.new_zeros(groups).index_add_(0, near.flatten(), gain.flatten())
+    return gains
+
+
+def _repetition(near: Tensor) -> Tensor:
+    """For each of the neighbors (rows, M), the how many-th of its group it is, from 1."""
+    order = near.argsort(dim=1, stable=True)
+    place = torch.arange(near.shape[1], device=near.device).expand_as(near)
+    same = near.gather(1, order)
+    starts = torch.ones_like(same, dtype=torch.bool)
+    starts[:, 1:] = same.diff(dim=1) != 0
+    first = (place * starts).cummax(1).values
+    found: Tensor = torch.empty_like(near).scatter_(1, order, place - first + 1)
+    return found
 
 
 def gallery_map_at_r_without(asked: Questions) -> Tensor:

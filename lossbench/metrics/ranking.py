@@ -46,6 +46,8 @@ _FEW = 64  # where fewer than one key in so many is wanted, single precision is 
 _SORTED = 8  # where more than one in so many is wanted, all are sorted
 _FEWEST_SORTED = 64  # of fewer, the smallest are picked out as fast
 _SORTED_ROWS = 16  # sorted at once, within the cache
+_VANISHING = 1e-100  # squares of coordinates below this lose digits, and all of them below 1e-162
+_LIFT = 2.0**500  # a power of two: it rounds nothing
 
 
 class Gallery(NamedTuple):
@@ -97,10 +99,12 @@ class _Search:
 
     def __init__(self, queries: Tensor, own: Tensor, gallery: Gallery, *, leave_one_out: bool) -> None:
         self.queries, self.own, self.points, self.leave_one_out = queries, own, gallery.points, leave_one_out
+        if max(_reach(queries), _reach(gallery.points)) < _VANISHING:
+            self.queries, self.points = queries * _LIFT, gallery.points * _LIFT
         self.classes = torch.repeat_interleave(torch.tensor(gallery.bounds, device=own.device).diff())
-        self.origin = middle(gallery.points)  # distances do not change with the origin, rounding does
-        self.sizes = _chunked_squares(gallery.points, self.origin)
-        self.asked_sizes = self.sizes if leave_one_out else _chunked_squares(queries, self.origin)
+        self.origin = middle(self.points)  # distances do not change with the origin, rounding does
+        self.sizes = _chunked_squares(self.points, self.origin)
+        self.asked_sizes = self.sizes if leave_one_out else _chunked_squares(self.queries, self.origin)
         largest = float(torch.maximum(self.sizes.max(), self.asked_sizes.max()))
         self.scale = 2.0 ** -math.frexp(math.sqrt(largest))[1]
         self._buffers: dict[torch.dtype, Tensor] = {}
@@ -220,6 +224,11 @@ def _parts(points: Tensor) -> Iterator[slice]:
     """Slices of the rows of points (N, D), as many at once as fit."""
     rows = max(1, at_once(_BLOCK_ELEMENTS, points.device) // points.shape[1])
     return (slice(first, first + rows) for first in range(0, len(points), rows))
+
+
+def _reach(points: Tensor) -> float:
+    """The largest coordinate of the points (N, D), whatever its sign."""
+    return max(abs(float(end)) for end in points.aminmax())
 
 
 def _chunked_squares(points: Tensor, origin: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Results:
         """
         columns = ["task", "a", "b", "effect", "low", "high", "p_adjusted", "verdict", "negligible", "studies"]
         rows = [{"task": task, **pair} for task, found in self._primary.items() for pair in _pairs(found)]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("effect", "low", "high", "p_adjusted"), float))
 
     @cached_property
     def figures(self) -> pd.DataFrame:

@@ -56,7 +56,8 @@ class ExportedModel:
 
         Args:
             samples: uint8 images (N, H, W), (N, H, W, 3) or (N, C, H, W) of the network's size; floating vectors
-                (N, F); or paths of pictures, which become grey or colour, square and small as those of `folder:` do.
+                (N, F); or paths of pictures, in a list, an array or a column, which become grey or colour, square and
+                small as those of `folder:` do.
 
         Raises:
             DataError: samples of another kind or size, or a picture that cannot be read.
@@ -84,7 +85,7 @@ class ExportedModel:
 
     def _tensor(self, samples: Any) -> Tensor:
         """Samples as a run holds them: (N, C, H, W) uint8 or (N, F) floating."""
-        given = samples.detach().cpu() if isinstance(samples, Tensor) else torch.from_numpy(np.array(samples))
+        given = samples.detach().cpu() if isinstance(samples, Tensor) else _numbers(samples)
         shape = tuple(given.shape[1:])
         if len(self.input_shape) == 1:
             if given.is_floating_point() and shape == self.input_shape:
@@ -184,7 +185,16 @@ def _samples(shape: tuple[int, ...], count: int, generator: torch.Generator) -> 
 def _are_paths(samples: Any) -> bool:
     if isinstance(samples, (str, os.PathLike)):
         return True
+    if getattr(getattr(samples, "dtype", None), "kind", "") in ("U", "O"):  # an array or a column of a table
+        samples = list(samples)
     return isinstance(samples, Sequence) and all(isinstance(each, (str, os.PathLike)) for each in samples)
+
+
+def _numbers(samples: Any) -> Tensor:
+    array = np.array(samples)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"samples are {type(samples).__name__}, neither an array of numbers nor a list of paths")
+    return torch.from_numpy(array)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def settings(
     name: str | None = None,
     data: str | None = None,
     studies: int | None = None,
-    epochs: int | None = None,
+    epochs: int | str | None = None,
     recipes: str | None = None,
     quick: bool = False,
 ) -> list[str]:
@@ -40,12 +41,25 @@ def settings(
         PluginError: `data` is neither a folder, a table, a file of features, nor a data set's name.
     """
     found = list(QUICK) if quick else []
-    found += [f"name={name}"] if name is not None else []
+    found += [f"name={_text(name)}"] if name is not None else []
     found += [task(data), *_network(data)] if data is not None else []
     found += [f"budget.studies={studies}"] if studies is not None else []
     found += [f"training.epochs={epochs}"] if epochs is not None else []
     found += [f"recipes={json.dumps([each.strip() for each in recipes.split(',')])}"] if recipes is not None else []
     return found
+
+
+def _text(value: str) -> str:
+    """The value of a `--set` that stays text, in quotes where TOML would read it as something else.
+
+    >>> _text("mine"), _text("2026-11-28")
+    ('mine', '"2026-11-28"')
+    """
+    try:
+        tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return value
+    return json.dumps(value)
 
 
 def shown(overrides: Sequence[str]) -> str:

@@ -177,9 +177,14 @@ class Comparison:
 
     @property
     def letters(self) -> dict[str, str]:
-        """Recipe to the letters of its tie groups, "a" for the best group; empty where there are too many to read."""
+        """Recipe to the letters of its tie groups, "a" for the best group; empty where there are too many to read.
+
+        Where nothing is ranked no recipe has a letter.
+        """
         if len(self.tie_groups) > MOST_LETTERS:
             return {}
+        if not self.ranked:
+            return dict.fromkeys((standing.recipe for standing in self.ranking), "")
         return {
             standing.recipe: "".join(
                 letter

@@ -223,6 +223,16 @@ def test_half_precision_is_not_rounded_on_the_sphere(kind):
     assert retrieval_metrics(unit(made), np.array([0, 0, 1, 1]))["map_at_r"] == 1.0
 
 
+def test_half_precision_ranks_on_the_sphere_as_the_same_values_in_double():
+    """A narrow cone of few directions, full of near ties: unit vectors in float32 order some of them otherwise."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        points = (1000 * rng.normal(size=2) + rng.normal(size=(60, 2))).astype(np.float16)
+        labels = rng.integers(0, 12, size=60)
+        double = retrieval_metrics(unit(points.astype(np.float64)), labels)
+        assert retrieval_metrics(unit(points), labels) == double
+
+
 def test_what_is_nearer_by_a_millionth_is_nearer_far_from_the_origin():
     points = np.array([[0.0]] * 5 + [[100.0], [100 + 1e-6], [100 + 3e-6]])
     labels = np.array([0] * 5 + [1, 1, 2])
@@ -230,6 +240,16 @@ def test_what_is_nearer_by_a_millionth_is_nearer_far_from_the_origin():
     found, distance = nearest_neighbours(points, labels, 2)
     assert found[5].tolist() == [6, 7]
     assert distance[5].tolist() == pytest.approx([1e-6, 3e-6], rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-160, 1e-101, 1e-99, 1e99])
+def test_the_order_is_that_of_any_other_scale(sample, scale):
+    """Squares of the smallest vanish in double precision, those of the largest are at its end."""
+    points, labels = sample
+    power = 2.0 ** math.floor(math.log2(scale / np.abs(points).max()))
+    grid = np.round(4 * points) / 4  # with ties
+    for each in (points, grid):
+        assert retrieval_metrics(power * each, labels) == retrieval_metrics(each, labels)
 
 
 def test_a_match_at_the_last_digits_of_float32_is_told_from_an_impostor():

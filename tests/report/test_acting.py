@@ -199,14 +199,16 @@ def test_below_seven_studies_the_first_look_is_what_settles(tmp_path):
     assert found.pairs is None
 
 
+SHORT = ("training.epochs=1", "budget.trials=1", "budget.seeds=1", "budget.studies=2")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder with a small finished experiment and its report."""
     folder = tmp_path_factory.mktemp("finished")
     own = folder / "circle.py"
     own.write_text(CIRCLE.read_text().replace("my-circle", "circle-to-extend"))
-    budget = ("training.epochs=1", "budget.trials=1", "budget.seeds=1", "budget.studies=2", "name=mine")
-    plan = tiny_plan(*budget, 'recipes=["softmax", "circle-to-extend"]', plugins=(own,))
+    plan = tiny_plan(*SHORT, "name=mine", 'recipes=["softmax", "circle-to-extend"]', plugins=(own,))
     sweep(plan, folder / "runs")
     list(report.write("mine", folder / "runs", folder / "reports"))
     return folder
@@ -223,6 +225,13 @@ def test_the_command_goes_on_where_the_runs_ended(finished, monkeypatch):
     planned, done = map(int, re.search(r"(\d+) planned runs, (\d+) of them done", shown).groups())
     assert done == len(material.table)
     assert planned > done
+
+
+def test_runs_of_another_experiment_bring_no_plugin_file_along(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    _, progress = sweep(tiny_plan(*SHORT, "name=plain", 'recipes=["softmax"]'), Path("runs"))
+    assert progress.executed == 0
+    assert command(gather("plain", Path("runs")), 7) == "lossbench run reports/plain/experiment.toml --studies 7"
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.leaders import own_interval, top
 from lossbench.report.evidence.material import PRIMARY, gather
 from lossbench.report.evidence.variance import parts
-from lossbench.report.sections import convergence, effects, errors, findings, tuned, variance
+from lossbench.report.sections import convergence, effects, errors, findings, ranking, tuned, variance
 from lossbench.report.sections.headline import headline
 from lossbench.report.sections.verdict import Answer, answer
 from lossbench.report.writing import formats
+from lossbench.report.writing.results import summary
 from lossbench.store import Store
 
 
@@ -133,6 +134,51 @@ def test_a_recipe_in_trouble_is_named_and_never_at_the_top(tmp_path: Path, statu
     (said,) = [caveat for caveat in found.caveats if caveat.startswith("kept out of the leading group: center: ")]
     assert f"2 of 14 final runs {status}" in said
     assert ("RuntimeError: no" in said) == (status == "failed")
+
+
+def groups(found: Evidence) -> dict[str, Any]:
+    """Recipe to what the ranking shows as its tie group, after the same in `results.json` was found equal."""
+    table = ranking.table(found, TASK)
+    place = next((at for at, column in enumerate(table.columns) if column.label == "group"), None)  # left out if empty
+    shown = {
+        row.cells[0].text: formats.NONE if place is None else row.cells[place].text
+        for row in table.rows
+        if row.kind != "baseline"
+    }
+    (primary,) = [
+        each
+        for each in summary(found, {TASK: answer(found, TASK)})["tasks"][0]["comparisons"]
+        if each["figure"] == PRIMARY
+    ]
+    assert {name: own or formats.NONE for name, own in primary["letters"].items()} == shown
+    return {"shown": shown, **primary}
+
+
+@pytest.mark.parametrize("status", ["diverged", "collapsed"])
+def test_a_recipe_in_trouble_is_in_no_group(tmp_path: Path, status: str) -> None:
+    recipes = {"softmax": noise(0.5, 0.05, seed=1), "triplet": noise(0.51, 0.05, seed=2), "center": scores()["center"]}
+    found = groups(evidence(tmp_path, recipes, status={("center", 2): status}))
+    assert found["shown"] == {"center": formats.NONE, "triplet": "b", "softmax": "b"}
+    assert (found["winner"], found["top_group"]) == (None, [])
+    tied = recipes | {"center": noise(0.52, 0.05, seed=3)}
+    found = groups(evidence(tmp_path / "tied", tied, status={("center", 2): status}))
+    assert found["shown"] == {"center": formats.NONE, "triplet": "a", "softmax": "a"}
+    assert sorted(found["top_group"]) == ["softmax", "triplet"]
+
+
+@pytest.mark.parametrize("studies", [1, 2, 3])
+def test_below_four_studies_no_recipe_has_a_group(tmp_path: Path, studies: int) -> None:
+    found = groups(evidence(tmp_path, scores(studies)))
+    assert set(found["shown"].values()) == {formats.NONE}
+    assert (found["winner"], found["top_group"], found["tie_groups"]) == (None, [], [])
+
+
+def test_scores_as_untrained_are_named_before_there_are_tests(tmp_path: Path) -> None:
+    recipes = {"softmax": noise(0.5, seed=1, n=2), "triplet": [0.105, 0.104], "center": [0.12, 0.11]}
+    caveats = answered(tmp_path, recipes, pixels=0.05).caveats
+    assert [said.partition(" (")[0] for said in caveats if "not better" in said] == [
+        "in trouble: triplet: not better than the untrained network"
+    ]
 
 
 def test_who_is_not_told_apart_is_named_beside_those_in_trouble(tmp_path: Path) -> None:

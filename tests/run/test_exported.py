@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -115,6 +116,9 @@ def test_pictures_of_any_size_are_read_as_the_folder_was(tmp_path, fit):
     model = load_exported(folder)
     assert np.array_equal(model.embed([paths[row] for row in test]), stored(folder))
     assert np.array_equal(model.embed(data.images[test]), stored(folder))
+    column = pd.Series([str(paths[row]) for row in test])
+    for several in (column, column.to_numpy(), np.array(column.tolist()), tuple(column)):
+        assert np.array_equal(model.embed(several), stored(folder))
     assert model.embed(paths[0]).shape == (1, 4)
 
 
@@ -138,6 +142,8 @@ def test_what_the_network_cannot_take_is_said(digits, tmp_path):
         DataError, match=r"samples are uint8 \(2, 9, 9\), not uint8 images \(N, 8, 8\); pictures of any"
     ):
         model.embed(np.zeros((2, 9, 9), np.uint8))
+    with pytest.raises(DataError, match="samples are generator, neither an array of numbers nor a list of paths"):
+        model.embed(Path(name) for name in ("a.png", "b.png"))
     with pytest.raises(DataError, match="samples are float64"):
         model.embed(np.zeros((2, 8, 8)))
     (tmp_path / "no.png").write_text("no picture")

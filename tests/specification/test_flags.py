@@ -37,6 +37,8 @@ def task(dataset: str, size: str = "") -> list[str]:
     [
         ({}, []),
         ({"name": "mine"}, ["name=mine"]),
+        ({"name": "2026-11-28"}, ['name="2026-11-28"']),
+        ({"name": "nan"}, ['name="nan"']),
         ({"studies": 3}, ["budget.studies=3"]),
         ({"epochs": 20}, ["training.epochs=20"]),
         ({"recipes": "softmax, arcface"}, ['recipes=["softmax", "arcface"]']),
@@ -77,6 +79,21 @@ def test_flags_and_the_settings_they_show_make_one_plan(pictures):
 def test_a_setting_of_ones_own_replaces_that_of_a_flag(pictures):
     done = CliRunner().invoke(main, ["run", str(ABLATION), "--dry-run", "--name", "mine", "--set", "name=other"])
     assert done.output.splitlines()[1].startswith("other: ")
+
+
+def test_epochs_may_be_auto_and_are_refused_as_those_of_the_file():
+    def said(epochs: str) -> str:
+        return CliRunner().invoke(main, ["run", str(ABLATION), "--dry-run", "--epochs", epochs]).output
+
+    assert said("auto").splitlines()[0] == "same as --set training.epochs=auto"
+    assert "steps a run not known yet" in said("auto")
+    assert "--set training.epochs=many: training.epochs: 'many' is " in said("many")
+
+
+@pytest.mark.parametrize("name", ["2026-11-28", "7", "1e5", "true", "inf", "v2.0"])
+def test_a_name_is_text_whatever_it_looks_like(pictures, name):
+    done = CliRunner().invoke(main, ["run", str(ABLATION), "--dry-run", "--name", name])
+    assert done.output.splitlines()[1].startswith(f"{name}: ")
 
 
 def test_a_quick_run_of_ones_own_pictures_ends_in_a_report(pictures):

@@ -24,6 +24,7 @@ from lossbench.report.drawing.palette import looks
 from lossbench.report.drawing.panels import Histogram
 from lossbench.report.evidence import derived, landscape, pooled
 from lossbench.report.evidence.comparisons import EQUIVALENCE, SPACES, Evidence, bounds, summary
+from lossbench.report.evidence.leaders import letters
 from lossbench.report.evidence.material import PRIMARY, VALIDATION, Material
 from lossbench.report.sections import costs, equal_time, tuned, tuning_tax, variance
 from lossbench.report.sections.recipe_rows import by_mean
@@ -60,8 +61,7 @@ def _noted(picture: Picture, material: Material, task: str) -> Picture:
 
 
 def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
-    material, comparison = evidence.material, evidence.primary[task]
-    letters = comparison.letters if comparison else {}
+    material, groups = evidence.material, letters(evidence, task)
     strips = [
         Strip(
             name=recipe,
@@ -69,7 +69,7 @@ def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
             mean=float(found.mean),
             low=float(found.low),
             high=float(found.high),
-            letters=letters.get(recipe, ""),
+            letters=groups.get(recipe, ""),
         )
         for recipe in by_mean(material, task)
         if recipe in material.recipes
@@ -80,7 +80,7 @@ def _headline(evidence: Evidence, task: str, name: str) -> Picture | None:
         return None
     baselines = {each: material.mean(task, each, PRIMARY) for each in material.baselines}
     note = "Dots: studies. Diamond and bar: mean and 95 % interval. Right: mean"
-    note += " and tie group." if letters else "."
+    note += " and tie group." if any(groups.values()) else "."
     return replace(figures.headline(name, task, strips, looks(material.recipes), baselines), caption=note)
 
 

@@ -76,6 +76,14 @@ def top(evidence: Evidence, task: str) -> Top | None:
     )
 
 
+def letters(evidence: Evidence, task: str) -> dict[str, str]:
+    """`Comparison.letters` on the primary figure; a recipe in trouble has none, as it has no place in any group."""
+    found = top(evidence, task)
+    if found is None:
+        return {}
+    return {name: "" if name in found.troubles else own for name, own in found.comparison.letters.items()}
+
+
 def own_interval(pair: PairVerdict) -> tuple[float, float]:
     """The interval that a verdict rests on, at the pair's own level; before the first look the unadjusted one."""
     effect = pair.judged or pair.effect

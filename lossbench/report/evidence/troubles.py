@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lossbench.report.evidence.comparisons import QUALITY, Evidence
+from lossbench.report.evidence.comparisons import EQUIVALENCE, QUALITY, Evidence
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.writing import formats
 
@@ -80,7 +80,10 @@ def _most_frequent(found: list[str]) -> str:
 
 
 def _not_above_untrained(evidence: Evidence, task: str, recipe: str) -> tuple[float, float] | None:
-    """Both means, unless a test (before there are tests, the means) puts the recipe above the untrained network."""
+    """Both means, unless a test puts the recipe above the untrained network.
+
+    Before there are tests, the means do, where they are further apart than the region of practical equivalence.
+    """
     material = evidence.material
     own, bare = (material.mean(task, name, PRIMARY) for name in (recipe, UNTRAINED))
     comparison = evidence.comparison(task, QUALITY[0], baselines=True)
@@ -88,7 +91,7 @@ def _not_above_untrained(evidence: Evidence, task: str, recipe: str) -> tuple[fl
     if comparison is None or not {recipe, UNTRAINED} <= known or not (math.isfinite(own) and math.isfinite(bare)):
         return None
     verdict = comparison.pair(recipe, UNTRAINED).verdict
-    above = own > bare if verdict in ("undecided", "untested") else verdict == "better"
+    above = own - bare > EQUIVALENCE[PRIMARY] if verdict in ("undecided", "untested") else verdict == "better"
     return None if above else (own, bare)
 
 

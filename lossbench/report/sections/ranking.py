@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 
 from lossbench.report.evidence.comparisons import Evidence, summary
+from lossbench.report.evidence.leaders import letters
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.sections.findings import holds, verdict_cell
 from lossbench.report.sections.recipe_rows import by_mean, kind, mean_cell, name_cell, troubles_cell
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.experiment import UNSEEDED
+from lossbench.statistics.looks import LEAST_RANKED
 from lossbench.statistics.verdicts import Comparison, PairVerdict
 
 
@@ -34,10 +36,11 @@ def table(evidence: Evidence, task: str) -> Table:
         Column("troubles", "of these runs", numeric=False),
     ]
     units = {"study": "studies", "seed": "seeds"}[material.unit]
-    groups = _group_cells(comparison) if comparison else {}
+    groups = _group_cells(evidence, task, comparison) if comparison else {}
     rows = [_row(evidence, task, name, comparison, groups) for name in by_mean(material, task)]
     group = (
-        "Recipes that share a letter of the tie group were not shown to differ (over all pairs of recipes). "
+        "Recipes that share a letter of the tie group were not shown to differ (over all pairs of recipes); "
+        f"below {LEAST_RANKED} {units}, and in trouble, none has a letter. "
         if lettered
         else "Better / worse: than how many recipes a recipe was shown to be so (over all pairs of recipes); from "
         "the rest it could not be told. "
@@ -77,10 +80,10 @@ def _row(evidence: Evidence, task: str, name: str, comparison: Comparison | None
     )
 
 
-def _group_cells(comparison: Comparison) -> dict[str, Cell]:
+def _group_cells(evidence: Evidence, task: str, comparison: Comparison) -> dict[str, Cell]:
     """The letters of each recipe's tie groups; where there are none, how many recipes it is better and worse than."""
-    if letters := comparison.letters:
-        return {name: Cell(own) for name, own in letters.items()}
+    if found := letters(evidence, task):
+        return {name: Cell(own or formats.NONE) for name, own in found.items()}
     counts = comparison.better_worse
     return {name: Cell(f"{better} / {worse}", float(better - worse)) for name, (better, worse) in counts.items()}
 

@@ -73,7 +73,7 @@ def command(material: Material, studies: int) -> str:
     files = _plugin_files(material)
     if files:  # the resolved file lies elsewhere than the one whose plugins these are
         flags += ["--set", "plugins=[]", *(part for file in files for part in ("--plugin", file))]
-    if weights := _recorded(material, "weights_file"):  # and so are its weights
+    if weights := _weights_file(material):  # and so are its weights
         flags += ["--set", f"pretrained.weights={shown_path(weights)}"]
     return shlex.join(["lossbench", "run", f"reports/{name}/experiment.toml", *flags])
 
@@ -153,12 +153,21 @@ def _but_studies(experiment: Mapping[str, Any]) -> str:
 
 
 def _plugin_files(material: Material) -> list[str]:
-    """The plugin files of the experiment's runs, as seen from the working directory."""
-    return [shown_path(file) for file in _recorded(material, "plugin_files") or ()]
+    """The plugin files of the runs that need one, as seen from the working directory.
+
+    Runs that need none may be those of another experiment, with files of its own.
+    """
+    specs = [spec for spec in _first_specs(material) if spec["provenance"]["plugins"]]
+    return [shown_path(file) for file in dict.fromkeys(file for spec in specs for file in spec["plugin_files"])]
 
 
-def _recorded(material: Material, name: str) -> Any:
-    """That field of the specification of the first recipe whose first run has one; None where none has."""
-    runs = material.table.drop_duplicates("recipe")["run_id"]  # such a field is the plan's: all its runs have the same
-    found = (material.record(str(run)).get("spec", {}).get(name) for run in runs)
-    return next(filter(None, found), None)
+def _weights_file(material: Material) -> str:
+    """The file that networks start from; empty where they start anew."""
+    found = (str(spec["weights_file"]) for spec in _first_specs(material) if spec.get("start"))
+    return next(found, "")
+
+
+def _first_specs(material: Material) -> list[Mapping[str, Any]]:
+    """What the first run of each recipe was to do; embeddings from elsewhere have nothing of the kind."""
+    runs = material.table.drop_duplicates("recipe")["run_id"]
+    return [spec for run in runs if (spec := material.record(str(run)).get("spec"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from lossbench.report.evidence.comparisons import (
     bounds,
     distance_figures,
 )
-from lossbench.report.evidence.leaders import own_interval
+from lossbench.report.evidence.leaders import own_interval, top
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import tuning_tax
@@ -138,13 +138,15 @@ def _aggregates(material: Material, task: str) -> Iterator[dict[str, Any]]:
 
 def _comparisons(evidence: Evidence, task: str) -> Iterator[dict[str, Any]]:
     figures: list[Figure] = [*QUALITY, *[figure for space in SPACES for figure in distance_figures(space)]]
+    found = top(evidence, task)
     for figure in figures:
         comparison = evidence.comparison(task, figure)
         if comparison is not None:
-            yield _comparison(figure, comparison)
+            yield _comparison(figure, comparison, found.troubles if found else {})
 
 
-def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
+def _comparison(figure: Figure, comparison: Comparison, troubles: Collection[str]) -> dict[str, Any]:
+    """What the tests say; a recipe in trouble stays in them, and neither wins nor leads nor has a letter."""
     return {
         "figure": figure.column,
         "confirmatory": figure.column == PRIMARY,
@@ -157,10 +159,10 @@ def _comparison(figure: Figure, comparison: Comparison) -> dict[str, Any]:
         "next_look": comparison.next_look,
         "dropped": [standing.recipe for standing in comparison.dropped],
         "ranking": [standing.recipe for standing in comparison.ranking],
-        "winner": comparison.winner,
-        "top_group": list(comparison.top_group),
-        "tie_groups": [list(group) for group in comparison.tie_groups],
-        "letters": comparison.letters,
+        "winner": None if comparison.winner in troubles else comparison.winner,
+        "top_group": [name for name in comparison.top_group if comparison.ranked and name not in troubles],
+        "tie_groups": [list(group) for group in comparison.tie_groups if comparison.ranked],
+        "letters": {name: "" if name in troubles else own for name, own in comparison.letters.items()},
         "pairs": [_pair(pair) for pair in comparison.pairs],
     }
 
