@@ -12,7 +12,7 @@ from report.test_rendering import with_probe
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
-from lossbench.report.sections import card, headline, setting
+from lossbench.report.sections import card, headline, ranking, setting
 from lossbench.report.sections.verdict import answer
 
 BOTH = (TASK, "toy/open-set")
@@ -49,6 +49,15 @@ def test_of_those_that_tie_the_cheapest_by_test_is_named_with_its_cost_and_that_
     assert line(evidence) == (
         f"center ties for first on {TASK} at 1.7 times the bare step; triplet costs 2.0. It is better than softmax."
     )
+
+
+def test_a_cost_that_reads_alike_is_said_once(tmp_path: Path) -> None:
+    fill(tmp_path, TIED)
+    with_probe(tmp_path, ["triplet", "center", "softmax"][::-1])
+    evidence = Evidence(gather("toy", tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(headline, "relative_step", lambda material, task, recipe: 1.21 + 0.01 * len(recipe))
+        assert line(evidence).startswith(f"center ties for first on {TASK} at 1.3 times the bare step. It")
 
 
 def test_what_was_not_told_from_the_reference_is_not_called_better(tmp_path: Path) -> None:
@@ -108,6 +117,27 @@ def test_a_card_says_effect_certainty_cost_and_catch(tmp_path: Path) -> None:
     assert re.fullmatch(said, rows["Cost"])
     assert any(text.startswith("below its own default on test: softmax") for text in found.beware)
     assert "whether training was long enough was not checked" in found.beware
+
+
+def test_without_a_catch_a_card_says_what_was_looked_for_and_no_more(tmp_path: Path) -> None:
+    longer = {name: [*own[:2]] for name, own in CLEAR.items()}
+    catches = {}
+    for trials in (0, 1, 2):
+        for checked in (None, longer):
+            evidence = evidence_of(tmp_path / f"{trials}{checked is None}", CLEAR, trials=trials, longer=checked)
+            catches[trials, checked is not None] = card.card(evidence, TASK, answer(evidence, TASK)).beware
+    unchecked = ("whether training was long enough was not checked",)
+    assert catches[2, False] == catches[1, False] == unchecked
+    assert catches[2, True] == ("nothing found: no trouble, trained to the end, none below its default",)
+    assert catches[1, True] == ("nothing found: no trouble, trained to the end",)
+    assert catches[0, False] == ("nothing found: no trouble",), "embeddings from elsewhere"
+
+
+def test_where_nothing_was_tuned_no_table_has_a_default(tmp_path: Path) -> None:
+    for trials, said in ((1, False), (2, True)):
+        table = ranking.table(evidence_of(tmp_path / str(trials), CLEAR, trials=trials), TASK)
+        assert any(column.header.startswith("default") for column in table.columns) is said
+        assert any(note.startswith("Default") for note in table.notes) is said
 
 
 def test_leaders_like_the_reference_are_a_catch(tmp_path: Path) -> None:

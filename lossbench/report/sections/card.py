@@ -18,12 +18,11 @@ from lossbench.statistics.looks import FIRST_LOOK
 
 NEAREST = "test.sphere.precision_at_1"
 MOST = 4  # recipes whose costs are listed
-NOTHING = "nothing found: no trouble, trained to the end, none below its default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A task at a glance: `rows` are (question, answer), `beware` the catches; NOTHING stands where there is none."""
+    """A task at a glance: `rows` are (question, answer), `beware` the catches, or else what was looked for."""
 
     data: str
     rows: tuple[tuple[str, str], ...]
@@ -34,7 +33,8 @@ def card(evidence: Evidence, task: str, answer: Answer) -> Card:
     """The card of a task; what is not known is left out."""
     found = top(evidence, task)
     rows = () if found is None or not found.sound else tuple(_rows(evidence, task, found, answer))
-    return Card(data=data(evidence.material, task), rows=rows, beware=tuple(_beware(evidence, task, found, answer)))
+    beware = tuple(_beware(evidence, task, found, answer)) or (_nothing(evidence.material),)
+    return Card(data=data(evidence.material, task), rows=rows, beware=beware)
 
 
 def _rows(evidence: Evidence, task: str, found: Top, answer: Answer) -> Iterator[tuple[str, str]]:
@@ -119,8 +119,15 @@ def _beware(evidence: Evidence, task: str, found: Top | None, answer: Answer) ->
     same = _like_reference(evidence, task, found) if found else []
     if same:
         yield f"not told from {evidence.material.reference} either: {listed(same)}"
-    if found and found.sound and evidence.material.tuned and convergence.checked(evidence, task) is None:
+    trained = evidence.material.unit == "study"
+    if found and found.sound and trained and convergence.checked(evidence, task) is None:
         yield "whether training was long enough was not checked"
+
+
+def _nothing(material: Material) -> str:
+    """`nothing found: no trouble, trained to the end, none below its default`: what was looked for."""
+    trained = ", trained to the end" if material.unit == "study" else ""
+    return f"nothing found: no trouble{trained}{', none below its default' if material.tuned else ''}"
 
 
 def _like_reference(evidence: Evidence, task: str, found: Top) -> list[str]:

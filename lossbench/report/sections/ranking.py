@@ -48,7 +48,7 @@ def table(evidence: Evidence, task: str) -> Table:
     notes = [
         f"{group}Effects are paired within {units} against {material.reference}; intervals are unadjusted. Baselines "
         "are not trained and stand outside the family of tests.",
-        "Default: the same recipe with its documented parameters, in the first two studies.",
+        *(["Default: the same recipe with its documented parameters, in the first two studies."] * material.tuned),
         holds(material, task),
     ]
     return make_table("ranking", f"Test MAP@R on the sphere, {task}", columns, rows, notes=notes)
@@ -62,7 +62,8 @@ def _row(evidence: Evidence, task: str, name: str, comparison: Comparison | None
     verdict, mark = verdict_cell(pair)
     if name == material.reference:
         verdict, mark = "reference", "muted"
-    default = material.mean(task, name, PRIMARY, "default") if name in material.recipes else math.nan
+    searched = material.tuned and name in material.recipes  # of what nobody tuned, the default is the recipe itself
+    default = material.mean(task, name, PRIMARY, "default") if searched else math.nan
     return Row(
         (
             name_cell(material, name),

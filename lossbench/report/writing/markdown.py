@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from lossbench.report.document import Document, TaskReport
 from lossbench.report.drawing.figures import Picture
 from lossbench.report.sections.acting import Steps
-from lossbench.report.sections.card import NOTHING
 from lossbench.report.sections.claim_answers import sentence
 from lossbench.report.sections.findings import INTERVALS, Finding
 from lossbench.report.writing import glossary
@@ -119,7 +118,7 @@ def _answer(item: TaskReport) -> Iterator[str]:
     yield f"**{escape(item.answer.label)}**{': ' + names if names else ''}. {escape(item.answer.sentence)}\n"
     for question, text in item.card.rows:
         yield f"- **{escape(question)}**: {escape(text)}"
-    for line in item.card.beware or (NOTHING,):
+    for line in item.card.beware:
         yield f"- **Beware**: {escape(line)}"
     if item.card.data:
         yield f"- {escape(item.card.data)}"

@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lossbench.report.document import Document
-from lossbench.report.sections.card import NOTHING
 from lossbench.report.sections.claim_answers import sentence, summary
 from lossbench.report.sections.findings import INTERVALS
 from lossbench.report.writing import glossary
@@ -92,7 +91,6 @@ def render(document: Document, *, reload_s: int | None = None, docs: str = "") -
         check_sentence=sentence,
         claims_summary=summary,
         interval_note=INTERVALS,
-        nothing=NOTHING,
         explained=glossary.of_header,
         glossary=glossary.GROUPS,
         files=FILES,
