@@ -172,7 +172,7 @@ def _score(path: Path, arrays: dict[str, np.ndarray]) -> tuple[dict[str, float],
     try:
         if set(OF_A_GALLERY) & set(arrays):
             return _score_gallery(arrays)
-        embeddings, labels = as_tensor(arrays["embeddings"], "embeddings"), arrays["labels"]
+        embeddings, labels = _embeddings(arrays["embeddings"]), arrays["labels"]
         names, dense = np.unique(labels, return_inverse=True)
         known = as_tensor(dense if labels.dtype.kind in "US" else labels, "labels")
         scores, drawn = score_split(embeddings, known, verify=len(names) > 1, draw=True)
@@ -200,12 +200,18 @@ def _score_gallery(arrays: dict[str, np.ndarray]) -> tuple[dict[str, float], dic
     present, dense = np.unique(columns.labels[kept][~stray], return_inverse=True)
     labels = np.full(int(kept.sum()), len(present))  # of distractors
     labels[~stray] = dense
-    embeddings, known = as_tensor(arrays["embeddings"][kept], "embeddings"), torch.from_numpy(labels)
+    embeddings, known = _embeddings(arrays["embeddings"][kept]), torch.from_numpy(labels)
     scores, drawn = score_split(embeddings, known, roles=roles, draw=True)
     scores |= _by_class(embeddings, known, roles)
     names = [*(columns.class_names[label] for label in present), *(["distractor"] if stray.any() else [])]
     shown = {"embeddings": arrays["embeddings"][kept], "labels": labels, "class_names": np.array(names)}
     return scores, drawn | shown
+
+
+def _embeddings(values: np.ndarray) -> Tensor:
+    """Embeddings in double precision: a narrow cone of single ones keeps its order on the sphere only there."""
+    tensor = as_tensor(values, "embeddings")
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _by_class(embeddings: Tensor, labels: Tensor, roles: Roles | None = None) -> dict[str, float]:

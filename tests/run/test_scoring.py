@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from gallery_loops import FIGURES, by_loops
@@ -79,6 +81,27 @@ def expected(points, labels, role, group) -> dict[str, float]:
     found = by_loops(points[asks], known[asks], points[stands], known[stands], group[asks], group[stands])
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_a_narrow_cone_has_on_the_sphere_the_order_of_its_angles(tmp_path, kind):
+    """By exact fractions of the values as they are stored, a spread of some last digits around one direction."""
+    rng = np.random.default_rng(3)
+    points, labels = (1 + 2 * np.finfo(kind).eps * rng.integers(0, 12, (24, 3))).astype(kind), np.arange(24) % 4
+    exact = [[Fraction(float(value)) for value in row] for row in points]
+
+    def cosine(i: int, j: int) -> Fraction:  # its square, of vectors that all point the same way
+        dot = sum(a * b for a, b in zip(exact[i], exact[j], strict=True))
+        return dot**2 / (sum(a * a for a in exact[i]) * sum(b * b for b in exact[j]))
+
+    averages = []
+    for i in range(24):
+        others = sorted((j for j in range(24) if j != i), key=lambda j: (-cosine(i, j), labels[j] == labels[i]))
+        match = [labels[j] == labels[i] for j in others[:5]]
+        averages.append(sum(sum(match[: r + 1]) / (r + 1) for r in range(5) if match[r]) / 5)
+    found = score_file(write(tmp_path / "cone.npz", points, labels))
+    (line,) = (line for line in found.splitlines() if line.startswith("map_at_r "))
+    assert float(line.split()[2]) == pytest.approx(np.mean(averages), abs=1e-4)
 
 
 def test_roles_and_groups_make_a_gallery(tmp_path, seen):
