@@ -67,6 +67,7 @@ def test_it_is_the_command_line_in_python(tmp_path, monkeypatch):
     assert len(runs) <= len(results.runs)
 
 
+@pytest.mark.slow
 def test_a_loss_of_a_notebook_is_found_again_and_changed_is_another(vectors, found, folder):
     runs = stored(folder / "runs")
     losses = ["softmax", "triplet", cell("# the cell again\n" + LOSS.format(0.5))["squares"]]

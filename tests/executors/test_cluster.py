@@ -167,6 +167,7 @@ def test_a_cluster_that_is_gone_is_one_line(tmp_path):
         scheduler.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -16,6 +16,7 @@ from lossbench.plugins.conformance import assert_conforms, check_loss, losses_of
 from lossbench.plugins.counting import elements_written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("loss"))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_loss_we_ship_conforms_or_says_why_not(name):

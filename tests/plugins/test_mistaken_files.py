@@ -94,6 +94,7 @@ def test_a_loss_that_returns_what_is_no_loss(tmp_path, change, rule):
     assert line.startswith(f"lossbench: error: plugin {path}: loss {name!r}: {rule}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "rule"), BEHAVIOR.values(), ids=BEHAVIOR)
 def test_nothing_runs_with_a_loss_that_is_none(tmp_path, change, rule):
     path, name = tmp_path / "mine.py", f"run-{tmp_path.name}"

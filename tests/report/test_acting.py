@@ -214,6 +214,7 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_where_the_runs_ended(finished, monkeypatch):
     monkeypatch.chdir(finished)
     material = gather("mine", Path("runs"))

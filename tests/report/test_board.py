@@ -238,6 +238,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.booleans(), st.lists(st.integers(0, 10**6), min_size=1, max_size=6), trees)
 @settings(max_examples=60, deadline=None)
 def test_whatever_stands_anywhere_in_a_signed_file_there_is_a_page_or_a_line(

@@ -53,6 +53,7 @@ def test_an_unknown_recipe_or_task_is_named(tmp_path: Path) -> None:
         list(export("toy", tmp_path, tmp_path / "out", task="toy"))
 
 
+@pytest.mark.slow
 def test_watching_writes_the_page_again_until_every_run_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TITLES = {kind: title for module in (task_figures, overall_figures) for kind, (title, _) in module.FIGURES.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TITLES)
 def test_a_figure_that_cannot_be_drawn_is_named_and_the_rest_is_written(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

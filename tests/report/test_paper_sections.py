@@ -113,6 +113,7 @@ def test_a_report_draws_its_sweeps(tmp_path: Path) -> None:
     assert drawing[drawing.index("<svg") :][:40] in (folder / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_tasks_that_differ_in_wrong_labels_are_drawn_together(tmp_path: Path) -> None:
     tasks = tuple(f"toy/closed-set/noise={share:g}" for share in (0.0, 0.2, 0.4))
     material = swept(tmp_path / "runs", peaked(), tasks=tasks)

@@ -183,6 +183,7 @@ def test_groups_are_part_of_a_run_under_this_protocol_only(place, spec):
     assert other.provenance.data == known.checksum
 
 
+@pytest.mark.slow
 def test_an_experiment_runs_to_its_report(place, tmp_path):
     asked = f'tasks=[{{dataset="{place}", protocol="query-gallery"}}]'
     sweep(tiny_plan(asked, *SMALL, 'recipes=["softmax", "softmax+center"]', "budget.studies=4"), tmp_path)

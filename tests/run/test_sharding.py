@@ -11,6 +11,8 @@ from run.test_sampled import assert_dense
 from lossbench.losses import CenterLoss, SoftmaxLoss
 from lossbench.run import sharding
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def alone():

@@ -70,6 +70,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("loss"))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_loss_we_ship_trains(name):

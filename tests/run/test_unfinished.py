@@ -50,6 +50,7 @@ def figures(result) -> str:
     return json.dumps([record, counts], sort_keys=True, default=str)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", CASES)
 def test_a_killed_run_goes_on_to_the_same_bits(recipe, tmp_path, monkeypatch):
     settings, params = CASES[recipe]
@@ -109,6 +110,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_killed_within_a_run_goes_on_there_and_leaves_no_state(tmp_path):
     names = {"killed": ("kill", "go on"), "whole": ("go on",)}
     settings = ["recipes=['softmax']", "training.epochs=6", "resources.checkpoint_s=0", "budget.studies=1",

@@ -578,6 +578,7 @@ def simulated(seed: int, recipes: int) -> npt.NDArray[np.float64]:
     return 0.5 + 0.02 * (common + generator.normal(size=(1000, recipes, 7)))
 
 
+@pytest.mark.slow
 def test_a_a_experiments_call_any_difference_in_at_most_67_of_1000_repetitions() -> None:
     """Six recipes, seven studies, fifteen pairs: 67 is the 99 % binomial bound at 5 % for all together."""
     called, named, uncorrected = 0, 0, 0

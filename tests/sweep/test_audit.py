@@ -66,6 +66,7 @@ def test_a_share_that_is_none_is_a_mistake(text):
         parsed_share(text)
 
 
+@pytest.mark.slow
 def test_the_command_needs_a_run_or_a_sample_and_fails_where_runs_differ(stored, tmp_path):
     for arguments in ([], ["0123", "--sample", "5%"]):
         result = CliRunner().invoke(main, ["replay", *arguments, "--runs", str(stored[0])])

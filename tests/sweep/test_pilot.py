@@ -81,6 +81,7 @@ def test_a_dry_run_before_it_does_not_know_yet_and_after_it_does(found):
     assert f"{planned} planned runs, {planned} of them done\nabout 0 s on 1 worker" in after
 
 
+@pytest.mark.slow
 def test_going_on_after_an_interruption_finds_the_same(found, tmp_path):
     runs, _ = found
     with pytest.raises(KeyboardInterrupt):

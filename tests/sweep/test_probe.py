@@ -74,6 +74,7 @@ def test_a_recipe_that_fails_is_named_and_the_others_are_measured(finished, monk
     assert set(found["recipes"]) == {"softmax", "softmax+center", ""}
 
 
+@pytest.mark.slow
 def test_each_loss_is_measured_at_every_size(finished, monkeypatch) -> None:
     plan, store = finished
     scales = {"batch_size": (8, 16), "embedding_dim": (4,), "classes": (10, 50)}

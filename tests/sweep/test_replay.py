@@ -24,6 +24,7 @@ def stored(tmp_path_factory):
     return root, spec.run_id
 
 
+@pytest.mark.slow
 def test_a_run_repeats_to_the_bit_from_the_command_line(stored):
     root, run_id = stored
     result = CliRunner().invoke(main, ["replay", run_id, "--runs", str(root)])

@@ -89,6 +89,7 @@ def test_neither_the_number_of_workers_nor_the_order_of_arrival_matters(made_up,
         assert other[1].equals(one[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [5, 60, 100])
 def test_a_stop_in_between_changes_nothing_and_repeats_nothing(made_up, limit):
     whole, _, made = made_up("whole", LOOKS)

@@ -164,6 +164,7 @@ def test_running_again_runs_nothing(finished):
     assert figures(again, plan).equals(figures(store, plan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_going_on_after_an_interruption_gives_the_undisturbed_results(finished, tmp_path, after):
     plan, undisturbed, _ = finished
