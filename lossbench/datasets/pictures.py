@@ -13,7 +13,9 @@ from lossbench.datasets.columns import Columns
 from lossbench.datasets.dataset import DataError, Dataset, Request
 from lossbench.datasets.images import Picture, squared, stacked, transparent, upright
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pbm", ".pgm", ".ppm", ".pnm", ".bmp", ".webp", ".tif", ".tiff", ".gif",
+)  # fmt: skip
 HEIF = (".heic", ".heif")
 FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP", "TIFF", "GIF")  # the parsers that may run, whatever a file claims to be
 SHOWN = 3  # names in a line of what was left out or altered

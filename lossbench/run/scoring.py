@@ -88,8 +88,9 @@ def store_scores(paths: Sequence[Path], root: Path) -> str:
         first, known = answers.setdefault(seed, (path, {name: given[name] for name in given if name != "embeddings"}))
         for name in ("labels", *OF_A_GALLERY):
             if not np.array_equal(known.get(name, []), given.get(name, [])):
+                several = f"{name.removesuffix('s')}s"
                 raise ValueError(
-                    f"{path}: its {name} are not those of {first}; files of one seed are compared sample by sample"
+                    f"{path}: its {several} are not those of {first}; files of one seed are compared sample by sample"
                 )
         run_id = hashlib.sha256(f"{recipe}/{seed}/".encode() + path.read_bytes()).hexdigest()[:16]
         record = {"schema": SCHEMA, "run_id": run_id, "status": "ok", "metrics": {"test": scores}, "best_epoch": 0}

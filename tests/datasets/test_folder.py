@@ -30,9 +30,11 @@ def test_classes_are_sub_folders_and_pictures_their_files(root):
     assert data.unreadable == ()
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "pgm", "bmp", "webp", "PNG"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "jfif", "pgm", "pnm", "bmp", "webp", "PNG"])
 def test_every_format(root, suffix):
-    kind = {"jpg": "JPEG", "jpeg": "JPEG", "pgm": "PPM"}.get(suffix.lower(), suffix.upper())
+    kind = {"jpg": "JPEG", "jpeg": "JPEG", "jfif": "JPEG", "pgm": "PPM", "pnm": "PPM"}.get(
+        suffix.lower(), suffix.upper()
+    )
     smooth = np.linspace(0, 255, 144).reshape(12, 12).astype(np.uint8)
     Image.fromarray(smooth).save(root / "class2" / f"z.{suffix}", kind)
     found = load(f"folder:{root}").images

@@ -71,7 +71,7 @@ def test_what_was_not_told_from_the_reference_is_not_called_better(tmp_path: Pat
     ("recipes", "options", "said"),
     [
         (ALIKE, {"baselines": ()}, f"{TASK}: no recipe was shown to differ."),
-        ({name: own[:2] for name, own in CLEAR.items()}, {}, f"{TASK}: so few studies rank nothing."),
+        ({name: own[:2] for name, own in CLEAR.items()}, {}, f"{TASK}: so few repetitions rank nothing."),
         ({name: own[:5] for name, own in CLEAR.items()}, {}, f"{TASK}: the first test is still to come."),
         (CLEAR, {"pixels": 0.9}, f"{TASK}: no recipe is shown to be better than raw pixels."),
     ],

@@ -165,7 +165,7 @@ def test_files_of_one_seed_share_their_roles(tmp_path, sample):
     group = np.arange(len(labels)) % 3
     np.savez(tmp_path / "a.npz", embeddings=points, labels=labels, group=group)
     np.savez(tmp_path / "b.npz", embeddings=points, labels=labels, group=group[::-1])
-    with pytest.raises(ValueError, match=r"b\.npz: its group are not those of .*a\.npz"):
+    with pytest.raises(ValueError, match=r"b\.npz: its groups are not those of .*a\.npz"):
         store_scores([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "runs")
     write(tmp_path / "c.2.npz", points, labels)
     with pytest.raises(ValueError, match="some files have role or group and others have neither"):

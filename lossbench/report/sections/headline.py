@@ -16,7 +16,7 @@ SELF_EXPLAINING = ("baseline", "indistinguishable")  # whose label says it all
 NAMED = 2  # tasks without the leader that are named; more are counted
 _WHY = {
     "single": "there is only one recipe",
-    "unranked": "so few studies rank nothing",
+    "unranked": "so few repetitions rank nothing",
     "undecided": "the first test is still to come",
     "broken": "no recipe trained as it should",
     "nothing": "there is no result yet",
