@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from lossbench.statistics.effects import FloatArray
@@ -71,18 +72,19 @@ def case(truth: str, spread: str, shape: str) -> Case:
 
 def _luck(generator: np.random.Generator, shape: str, size: tuple[int, ...]) -> FloatArray:
     """Noise of mean 0 and standard deviation 1."""
+    drawn: FloatArray
     if shape == "normal":
-        return generator.normal(size=size)
-    if shape == "skewed":  # scores fall further than they rise
-        return 1 - generator.exponential(size=size)
-    if shape == "heavy-tailed":
-        return generator.standard_t(4, size=size) / np.sqrt(2)
-    if shape == "bounded":  # close to the highest score: a beta distribution against its upper end
-        drawn = generator.beta(4, 1, size=size)
-        return (drawn - 0.8) / np.sqrt(4 / (25 * 6))
-    # one search in ten finds nothing good
-    failed = generator.random(size) < 0.1
-    return (generator.normal(size=size) - 4 * failed + 0.4) / np.sqrt(1 + 16 * 0.09)
+        drawn = generator.normal(size=size)
+    elif shape == "skewed":  # scores fall further than they rise
+        drawn = 1 - generator.exponential(size=size)
+    elif shape == "heavy-tailed":
+        drawn = generator.standard_t(4, size=size) / np.sqrt(2)
+    elif shape == "bounded":  # close to the highest score: a beta distribution against its upper end
+        drawn = (generator.beta(4, 1, size=size) - 0.8) / np.sqrt(4 / (25 * 6))
+    else:  # one search in ten finds nothing good
+        failed = generator.random(size) < 0.1
+        drawn = (generator.normal(size=size) - 4 * failed + 0.4) / np.sqrt(1 + 16 * 0.09)
+    return drawn
 
 
 def p_values(differences: FloatArray, looks: tuple[Look, ...]) -> FloatArray:
@@ -101,7 +103,7 @@ def pairs_of(scores: FloatArray) -> FloatArray:
     return scores[..., first, :] - scores[..., second, :]
 
 
-def decided(p: FloatArray, looks: tuple[Look, ...], recipes: int) -> FloatArray:
+def decided(p: FloatArray, looks: tuple[Look, ...], recipes: int) -> NDArray[np.bool_]:
     """Whether a look has called a pair different (looks, ..., pairs): `compare_all`'s rule, for many at once."""
     shares = np.array([look.share for look in looks]).reshape(-1, *[1] * (p.ndim - 1))
     smallest = np.minimum.accumulate(p / shares, axis=0)
@@ -199,7 +201,7 @@ def catalogue(truth: str, shape: str, repetitions: int, seed: int) -> Catalogue:
 
 def _race(table: FloatArray, one: Case) -> tuple[float, ...]:
     """One repetition, scores (recipes, studies): `Catalogue`'s figures."""
-    names, studies = [f"{number:02}" for number in range(len(table))], table.shape[1]
+    names, studies = [f"{number:02}" for number in range(len(table))], int(table.shape[1])
     last = dict.fromkeys(names, studies)
     for study in range(2, studies):
         running = [name for name in names if last[name] == studies]

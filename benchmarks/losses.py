@@ -79,4 +79,4 @@ def _largest_allocation(step: _Step) -> int:
     """Bytes of the largest tensor that a step allocates."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
-    return max(event.self_cpu_memory_usage for event in profile.events())
+    return max(int(event.self_cpu_memory_usage) for event in profile.events())

@@ -125,7 +125,8 @@ def outcomes(store: Store, experiment: str, rule: str = "") -> list[Outcome]:
 def _scores(rows: pd.DataFrame) -> dict[int, float]:
     """Study to the mean of its final runs; NaN where one failed."""
     finals = rows[rows["role"] == "final"]
-    return {int(study): float(of.mean(skipna=False)) for study, of in finals.groupby("study")[PRIMARY]}
+    means = finals.groupby("study")[PRIMARY].mean(skipna=False)
+    return dict(zip(means.index.astype(int).tolist(), means.tolist(), strict=True))
 
 
 def _cpu_s(rows: pd.DataFrame) -> float:

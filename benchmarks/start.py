@@ -21,6 +21,7 @@ from lossbench.datasets.cache import cached
 from lossbench.datasets.dataset import Dataset, Request
 from lossbench.executors.processes import SerialExecutor
 from lossbench.plugins import registry
+from lossbench.plugins.plugin import Kind
 from lossbench.specification.fingerprint import code_digest
 from lossbench.specification.spec import RunSpec, to_json
 from lossbench.store import Store
@@ -62,7 +63,7 @@ def _start(arguments: list[str]) -> float:
 
 def digest_code() -> float:
     """CPU seconds of what a driver computes once, for every loss and backbone that there is."""
-    kinds: tuple[registry.Kind, ...] = ("loss", "backbone")
+    kinds: tuple[Kind, ...] = ("loss", "backbone")
     plugins = [registry.find(kind, name) for kind in kinds for name in registry.names(kind)]
     started = time.process_time()
     code_digest(plugins)
@@ -91,7 +92,7 @@ def open_images(folder: str) -> tuple[float, float]:
     data = cached("noise", Request(folder=Path(folder)), [], random_images)
     seconds = time.process_time() - started
     before = _private_bytes()
-    int(data.images.sum(dtype=np.int64))
+    int(data.samples.sum(dtype=np.int64))
     return seconds, _private_bytes() - before
 
 
@@ -111,7 +112,9 @@ def _private_bytes() -> float:
 class Silent:
     """Progress that nobody watches."""
 
-    def start(self, total: int, workers: int) -> None: ...
+    def expect(self, planned: Mapping[str, int], studies: int) -> None: ...
+
+    def start(self, workers: int) -> None: ...
 
     def finished(self, job: Job, record: Record, *, reused: bool) -> None: ...
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from benchmarks.measure import PAIRS, Row, at_least, at_most, compared, default_run, in_turns, seconds_of, within
+from lossbench.losses import SoftmaxLoss
 from lossbench.run.clock import make_clock
 from lossbench.run.data import TaskData, task_data
 from lossbench.run.execution import build
@@ -68,7 +70,7 @@ def harness(spec: RunSpec, data: TaskData) -> Model:
 def by_hand(spec: RunSpec, data: TaskData) -> Model:
     """The same training in the fewest lines that do it: no clock, no curves, no choice."""
     model, order = build(spec, data), stream(spec.seed, "order")
-    network, head = model.network, model.losses[0].module
+    network, head = model.network, cast(SoftmaxLoss, model.losses[0].module)
     images, labels = data.train.images, data.train.labels
     optimizer = torch.optim.Adam([*network.parameters(), *head.parameters()], lr=spec.lr, fused=True)
     network.train()
@@ -77,7 +79,7 @@ def by_hand(spec: RunSpec, data: TaskData) -> Model:
             logits = head.logits(network((images[batch].float() - 127.5) / 128))
             loss = functional.cross_entropy(logits, labels[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return model
 
@@ -86,6 +88,7 @@ class Images(Dataset[tuple[Tensor, int]]):
     """The training split as a map-style data set: one image and its label at a time."""
 
     def __init__(self, data: TaskData) -> None:
+        assert isinstance(data.train.images, Tensor)
         self.images, self.labels = data.train.images, data.train.labels.tolist()
 
     def __len__(self) -> int:
@@ -104,7 +107,7 @@ def library(spec: RunSpec, data: TaskData, *, loaders: int) -> None:
     models = {
         "trunk": model.network,
         "embedder": nn.Identity(),
-        "classifier": _Head(model.losses[0].module),
+        "classifier": _Head(cast(SoftmaxLoss, model.losses[0].module)),
     }
     trainer = TrainWithClassifier(
         models=models,
@@ -127,7 +130,7 @@ def library(spec: RunSpec, data: TaskData, *, loaders: int) -> None:
 class _Head(nn.Module):
     """A head as the library wants it: a module from embeddings to logits."""
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: SoftmaxLoss) -> None:
         super().__init__()
         self.loss = loss
 

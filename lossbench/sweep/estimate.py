@@ -20,7 +20,8 @@ from lossbench.sweep.sweep import Sweep
 RUN_S, IMAGE_S, PIXEL_S, RANK_S, PAIR_S = 0.1, 4.5e-5, 7e-8, 1.5e-8, 2e-7
 EMBEDDING = 1 / 3  # of the time of training
 RANKINGS = 3  # of the chosen epoch: its choice and both spaces
-TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5, "lenetpp-quarter": 5.0, "lenetpp": 65.0}  # how many times as long an image takes there
+# How many times as long an image takes there.
+TIMES_CONVNET = {"convnet4": 3.5, "resnet": 5.5, "lenetpp-quarter": 5.0, "lenetpp": 65.0}
 
 MAX_PAIRS = 5_000_000  # of the statistics, which take a sample of more
 
