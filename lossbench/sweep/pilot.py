@@ -1,15 +1,19 @@
 """`epochs = "auto"`: how long to train, found before any comparison and the same for all of it.
 
 Every recipe trains at its default, on every task, for some 100 steps, then for twice as many, and so on. A recipe needs
-the first number of steps that neither twice nor four times as many improve on by more than TOLERANCE of validation
-MAP@R (one doubling alone would stop a recipe that starts slowly). The longest need of all counts. A run has the whole
-schedule: what is compared is what a study would do with so many epochs. The runs take place on the deal of study 1 with
-a seed of the pilot's own, see validation only, and choose nothing else.
+the first number of steps that twice and four times as many, taken together, do not improve on: the mean of their
+validation MAP@R is not higher by more than the tolerance. One doubling alone would stop a recipe that starts slowly,
+and the better of the two would follow the luck of a small validation split: with 80 queries to 256 times the steps.
+The longest need of all counts. A run has the whole schedule: what is compared is what a study would do with so many
+epochs. The runs take place on the deal of study 1 with a seed of the pilot's own, see validation only, and choose
+nothing else.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any, Protocol
 
 from lossbench.specification.plan import Plan
@@ -20,8 +24,9 @@ from lossbench.sweep.study import Study
 
 FIRST_STEPS = 100  # or one epoch, where that is more
 DOUBLINGS = 8  # to 256 times as many: whoever needs more says so in the file
-AHEAD = 2  # doublings that must not help
+AHEAD = 2  # doublings that together must not help
 TOLERANCE = 0.01  # of MAP@R: twice the region of practical equivalence, as one run a rung is noisy
+LUCK = 0.15  # over the root of the queries: half a standard error, average precisions of queries spreading by about 0.3
 
 
 class Need(Protocol):
@@ -63,7 +68,8 @@ class Pilot:
             "task": task.key,
             "recipe": recipe.name,
             "epochs": self._need(task, recipe),
-            "settled": needed(scores) is not None,
+            "tolerance": self._tolerance(task),
+            "settled": needed(scores, self._tolerance(task)) is not None,
             "rungs": [list(rung) for rung in zip(self.rungs(task), scores, strict=False)],
         }
 
@@ -81,7 +87,7 @@ class Pilot:
 
         def arrived(scores: list[float | None]) -> None:
             known.extend(scores)
-            if needed(known) is None and len(known) < len(rungs) and None not in known:
+            if needed(known, self._tolerance(task)) is None and len(known) < len(rungs) and None not in known:
                 self._climb(task, recipe, need, then)
             else:
                 self._arrived(then)
@@ -98,11 +104,14 @@ class Pilot:
     def _need(self, task: Task, recipe: Recipe) -> int | None:
         """Epochs that a recipe needs; None while its ladder is being climbed. The longest where nothing settles."""
         scores, rungs = self.scores.get((task.key, recipe.name), []), self.rungs(task)
-        if (found := needed(scores)) is not None:
+        if (found := needed(scores, self._tolerance(task))) is not None:
             return rungs[found]
         if None in scores:
             return rungs[0]  # it fails at its default, and says nothing of how long others need
         return rungs[-1] if len(scores) == len(rungs) else None
+
+    def _tolerance(self, task: Task) -> float:
+        return tolerance(self._plan.scored[task][0])
 
     def _job(self, task: Task, recipe: Recipe, number: int, epochs: int) -> Job:
         study = Study(self._plan, task, 1)
@@ -122,14 +131,23 @@ class Pilot:
         )  # fmt: skip
 
 
-def needed(scores: Sequence[float | None]) -> int | None:
-    """The first rung on which the next two do not improve by more than the tolerance; None where there is none yet.
+def tolerance(queries: int) -> float:
+    """By how much MAP@R of so many queries must rise to count.
 
-    >>> needed([0.30, 0.50, 0.52, 0.525, 0.524]), needed([0.30, 0.30, 0.50])
+    >>> tolerance(3_000), round(tolerance(80), 3)
+    (0.01, 0.017)
+    """
+    return max(TOLERANCE, LUCK / math.sqrt(queries))
+
+
+def needed(scores: Sequence[float | None], least: float) -> int | None:
+    """The first rung on which the next two are not higher by more than `least`, in the mean; None so far.
+
+    >>> needed([0.30, 0.50, 0.52, 0.525, 0.524], 0.01), needed([0.30, 0.30, 0.50], 0.01)
     (2, None)
     """
     for rung, score in enumerate(scores[: max(0, len(scores) - AHEAD)]):
-        later = scores[rung + 1 : rung + 1 + AHEAD]
-        if score is not None and all(other is not None and other - score <= TOLERANCE for other in later):
+        later = [other for other in scores[rung + 1 : rung + 1 + AHEAD] if other is not None]
+        if score is not None and len(later) == AHEAD and fmean(later) - score <= least:
             return rung
     return None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from experiments import StoppingExecutor, sweep, tiny_plan
 from lossbench.plugins.mistakes import SpecError
 from lossbench.store import Store
 from lossbench.sweep import dry_run, pilot
-from lossbench.sweep.pilot import Pilot, needed
+from lossbench.sweep.pilot import Pilot, needed, tolerance
 
 AUTO = (
     'recipes=["softmax", "contrastive"]',
@@ -44,14 +45,25 @@ def found(tmp_path_factory):
         ([0.5, 0.505, 0.509], 0),
         ([0.5, 0.505, 0.52], None),
         ([0.5, 0.505, 0.52, 0.52, 0.51], 2),
+        ([0.5, 0.47, 0.53, 0.49], 0),
         ([0.5, 0.4], None),
         ([0.5, None, 0.5], None),
         ([], None),
     ],
-    ids=["flat", "a late gain", "flat later", "too short", "a failure", "nothing"],
+    ids=["flat", "a late gain", "flat later", "luck", "too short", "a failure", "nothing"],
 )
 def test_a_recipe_needs_what_neither_twice_nor_four_times_as_many_epochs_improve(scores, rung):
-    assert needed(scores) == rung
+    assert needed(scores, 0.01) == rung
+
+
+@pytest.mark.parametrize(("queries", "most"), [(80, 3.0), (10_000, 1.1)])
+def test_what_a_small_validation_split_cannot_show_is_no_gain(queries, most):
+    """Two thousand ladders that gain nothing, scored by so many queries whose average precisions spread by 0.3."""
+    draw = np.random.default_rng(0)
+    ladders = 0.2 + draw.normal(scale=0.3 / math.sqrt(queries), size=(2000, 9))
+    found = [needed(ladder, tolerance(queries)) for ladder in ladders.tolist()]
+    times = [2 ** (8 if rung is None else rung) for rung in found]
+    assert np.mean(times) < most
 
 
 def test_the_longest_need_counts_for_all_and_the_plan_says_why(found):
@@ -61,6 +73,7 @@ def test_the_longest_need_counts_for_all_and_the_plan_says_why(found):
     assert [need["recipe"] for need in needs] == ["softmax", "contrastive"]
     assert plan["pilot"]["epochs"] == max(need["epochs"] for need in needs)
     assert plan["experiment"]["training"]["epochs"] == plan["pilot"]["epochs"]
+    assert {need["tolerance"] for need in needs} == {0.01}
     assert [epochs for epochs, _ in needs[0]["rungs"]] == [1, 2, 4, 8][: len(needs[0]["rungs"])]
     table = Store(runs).table(plan)
     pilots = table[table["role"] == "pilot"]
