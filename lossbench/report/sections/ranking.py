@@ -38,9 +38,10 @@ def table(evidence: Evidence, task: str) -> Table:
     units = {"study": "studies", "seed": "seeds"}[material.unit]
     groups = _group_cells(evidence, task, comparison) if comparison else {}
     rows = [_row(evidence, task, name, comparison, groups) for name in by_mean(material, task)]
+    bare = any(cell.text == formats.NONE for cell in groups.values())
+    without = f"Without a letter: in trouble, or fewer than {LEAST_RANKED} {units}. " if bare else ""
     group = (
-        "Recipes that share a letter of the tie group were not shown to differ (over all pairs of recipes); "
-        f"below {LEAST_RANKED} {units}, and in trouble, none has a letter. "
+        f"Recipes that share a letter of the tie group were not shown to differ (over all pairs of recipes). {without}"
         if lettered
         else "Better / worse: than how many recipes a recipe was shown to be so (over all pairs of recipes); from "
         "the rest it could not be told. "
