@@ -153,13 +153,14 @@ def score_few_shot(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
     """`few_shot_5way_1shot` and so on in both spaces; NaN where too few classes have enough samples."""
     counts = labels.bincount()
     scores = {}
+    points = {space: in_space(embeddings, space) for space in SPACES}
     for ways, shots in FEW_SHOT:
         enough = int((counts >= shots + FEW_SHOT_QUERIES).sum()) >= ways
         for space in SPACES:
             scores[f"{space}.few_shot_{ways}way_{shots}shot"] = (
-                metrics.few_shot_accuracy(
-                    in_space(embeddings, space), labels, ways=ways, shots=shots, queries=FEW_SHOT_QUERIES
-                )["accuracy"]
+                metrics.few_shot_accuracy(points[space], labels, ways=ways, shots=shots, queries=FEW_SHOT_QUERIES)[
+                    "accuracy"
+                ]
                 if enough
                 else math.nan
             )
