@@ -199,7 +199,7 @@ def _task(evidence: Evidence, task: str) -> TaskReport:
         map_data=map_data,
         animation=animation,
         left_out=tuple(attempt.left_out),
-        steps=acting.steps(evidence, task, is_winner=answered.kind == "winner"),
+        steps=acting.steps(evidence, task, answered),
     )
 
 

@@ -24,6 +24,7 @@ from lossbench.report.evidence.material import gather
 from lossbench.report.sections.acting import steps
 from lossbench.report.sections.settling import command, settling
 from lossbench.report.sections.snippet import code, quoted
+from lossbench.report.sections.verdict import answer
 from lossbench.specification.spec import to_json
 from lossbench.store import Store
 from lossbench.sweep import launch
@@ -263,7 +264,8 @@ def test_another_runs_folder_is_named(finished, monkeypatch):
 def test_the_steps_take_the_winner_along(finished, monkeypatch):
     monkeypatch.chdir(finished)
     material = gather("mine", Path("runs"))
-    use = steps(Evidence(material), material.tasks[0], is_winner=False).use
+    evidence = Evidence(material)
+    use = steps(evidence, material.tasks[0], answer(evidence, material.tasks[0])).use
     assert "not a winner" in use.standing
     assert executed(use.code)["network"]
     done = CliRunner().invoke(main, shlex.split(use.export)[1:])

@@ -12,8 +12,9 @@ from report.test_rendering import with_probe
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.material import gather
-from lossbench.report.sections import card, headline, ranking, setting
+from lossbench.report.sections import acting, card, headline, ranking, setting
 from lossbench.report.sections.verdict import answer
+from lossbench.store import Store
 
 BOTH = (TASK, "toy/open-set")
 
@@ -131,6 +132,32 @@ def test_without_a_catch_a_card_says_what_was_looked_for_and_no_more(tmp_path: P
     assert catches[2, True] == ("nothing found: no trouble, trained to the end, none below its default",)
     assert catches[1, True] == ("nothing found: no trouble, trained to the end",)
     assert catches[0, False] == ("nothing found: no trouble",), "embeddings from elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("settled", "said"),
+    [
+        (True, "nothing found: no trouble, trained as long as the pilot found, none below its default"),
+        (False, "the pilot's longest training was not enough for triplet"),
+    ],
+)
+def test_a_pilot_tells_how_long_to_train(tmp_path: Path, settled: bool, said: str) -> None:
+    fill(tmp_path, CLEAR)
+    plan = Store(tmp_path).read_plan("toy")
+    needs = [{"task": TASK, "recipe": name, "epochs": 4, "settled": settled or name != "triplet"} for name in CLEAR]
+    Store(tmp_path).write_plan({**plan, "pilot": {"epochs": 4, "needs": needs}})
+    evidence = Evidence(gather("toy", tmp_path))
+    assert card.card(evidence, TASK, answer(evidence, TASK)).beware == (said,)
+
+
+def test_where_nothing_beats_a_baseline_more_studies_settle_nothing(tmp_path: Path) -> None:
+    steps = {}
+    for name, pixels in (("below", 0.9), ("above", 0.2)):
+        evidence = evidence_of(tmp_path / name, TIED, pixels=pixels)
+        steps[name] = acting.steps(evidence, TASK, answer(evidence, TASK)).settle
+    assert steps["above"].command.startswith("lossbench run")
+    assert (steps["below"].command, steps["below"].pairs) == ("", None)
+    assert "lossbench embed" in steps["below"].sentence
 
 
 def test_where_nothing_was_tuned_no_table_has_a_default(tmp_path: Path) -> None:

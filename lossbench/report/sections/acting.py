@@ -10,6 +10,7 @@ from lossbench.report.evidence.leaders import top
 from lossbench.report.exporting import folder_of
 from lossbench.report.sections.settling import Settling, settling
 from lossbench.report.sections.snippet import code, loaded, quoted, shown_path
+from lossbench.report.sections.verdict import Answer
 
 LOADED = """\
 from lossbench import datasets, load_exported
@@ -46,11 +47,19 @@ class Steps:
 
 
 NOTHING = Steps(use=None, settle=None)
+NO_GAIN = Settling(
+    sentence="Which recipe is the highest matters little while none is shown to be better than what needs no training. "
+    "More classes and samples may help, or a network that has learnt from other data: `lossbench embed` makes features "
+    "by it, a table [pretrained] goes on training it.",
+    pairs=None,
+    command="",
+)
 
 
-def steps(evidence: Evidence, task: str, *, is_winner: bool) -> Steps:
+def steps(evidence: Evidence, task: str, answer: Answer) -> Steps:
     """What to do with the answer of a task."""
-    return Steps(use=_use(evidence, task, is_winner), settle=settling(evidence, task))
+    settle = NO_GAIN if answer.kind == "baseline" else settling(evidence, task)
+    return Steps(use=_use(evidence, task, answer.kind == "winner"), settle=settle)
 
 
 def _use(evidence: Evidence, task: str, is_winner: bool) -> Use | None:

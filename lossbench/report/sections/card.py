@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.leaders import Top, top
@@ -119,15 +120,31 @@ def _beware(evidence: Evidence, task: str, found: Top | None, answer: Answer) ->
     same = _like_reference(evidence, task, found) if found else []
     if same:
         yield f"not told from {evidence.material.reference} either: {listed(same)}"
-    trained = evidence.material.unit == "study"
-    if found and found.sound and trained and convergence.checked(evidence, task) is None:
+    if found and found.sound and evidence.material.unit == "study":
+        yield from _how_long(evidence, task)
+
+
+def _how_long(evidence: Evidence, task: str) -> Iterator[str]:
+    """What is not known of the length of training, where neither twice the epochs nor a pilot tells."""
+    needs = [need for need in _pilot(evidence.material) if need["task"] == task]
+    rising = [need["recipe"] for need in needs if not need["settled"]]
+    if rising:
+        yield f"the pilot's longest training was not enough for {listed(rising)}"
+    elif not needs and convergence.checked(evidence, task) is None:
         yield "whether training was long enough was not checked"
+
+
+def _pilot(material: Material) -> Sequence[Mapping[str, Any]]:
+    """What each recipe needed of the pilot's training; empty without one."""
+    needs: Sequence[Mapping[str, Any]] = (material.plan.get("pilot") or {}).get("needs", [])
+    return needs
 
 
 def _nothing(material: Material) -> str:
     """`nothing found: no trouble, trained to the end, none below its default`: what was looked for."""
-    trained = ", trained to the end" if material.unit == "study" else ""
-    return f"nothing found: no trouble{trained}{', none below its default' if material.tuned else ''}"
+    trained = ", trained as long as the pilot found" if _pilot(material) else ", trained to the end"
+    looked = (trained if material.unit == "study" else "") + (", none below its default" if material.tuned else "")
+    return f"nothing found: no trouble{looked}"
 
 
 def _like_reference(evidence: Evidence, task: str, found: Top) -> list[str]:
