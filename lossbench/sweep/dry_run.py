@@ -38,9 +38,10 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
         lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} a study")
     lines.append(f"  {_budget(experiment.budget)}")
     part = "" if plan.share == (1, 1) else f" in part {plan.share[0]} of {plan.share[1]} of the studies"
-    runs = _range(str(planned.total()) for planned in (looked.planned, looked.most))
+    ends = [looked.planned] if looked.most == looked.planned else [looked.planned, looked.most]
+    runs = _range(str(planned.total()) for planned in ends)
     lines.append(f"{runs} planned runs{part}, {len(looked.found)} of them done")
-    left_s = [estimate.seconds_left(looked, planned) for planned in (looked.planned, looked.most)]
+    left_s = [estimate.seconds_left(looked, planned) for planned in ends]
     on = f"on {_counted(count, 'worker')}"
     lines.append(f"time not known yet {on}: the pilot comes first" if math.isnan(left_s[0]) else
                  f"about {_range(duration(seconds / count) for seconds in left_s)} {on}")  # fmt: skip
@@ -63,7 +64,8 @@ def _described(plan: Plan, task: Task) -> str:
     dealt = "dealt anew by every study" if task in plan.deals else "the same in every study"
     folds = f"; a study is one of {plan.folds[task]} folds" if task in plan.folds else ""
     most = most_queries(test)
-    asking = f"; {most} samples of test, drawn once, ask all of it" if test > most else ""
+    among_all = task.protocol != "query-gallery"  # there the roles of the samples say who asks whom
+    asking = f"; {most} samples of test, drawn once, ask all of it" if among_all and test > most else ""
     steps = "steps a run not known yet" if training.piloted else f"{per_epoch * training.epochs} steps a run"
     return (
         f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test {samples} of "

@@ -94,3 +94,8 @@ def test_run_dry_run_and_report_say_how_many(few, tmp_path, monkeypatch):
     assert setting.data(material, material.tasks[0]).endswith("714 samples, of which 99 ask all of them")
     list(report.write("ablation", tmp_path / "runs", tmp_path / "reports"))
     assert "of which 99 ask all of them" in (tmp_path / "reports" / "ablation" / "index.html").read_text()
+
+
+def test_a_dry_run_leaves_it_to_the_roles_where_there_is_a_gallery(few, tmp_path):
+    plan = tiny_plan('tasks=[{dataset="glyphs", protocol="query-gallery"}]', 'recipes=["softmax"]', "claims=[]")
+    assert "drawn once" not in dry_run.describe(plan, Store(tmp_path / "runs"), 0)
