@@ -7,6 +7,7 @@ import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lossbench.plugins import PluginError, registry
 from lossbench.plugins.mistakes import nearest
@@ -55,11 +56,19 @@ def _text(value: str) -> str:
     >>> _text("mine"), _text("2026-11-28")
     ('mine', '"2026-11-28"')
     """
+    return value if read_value(value) == value else json.dumps(value)
+
+
+def read_value(text: str) -> Any:
+    """What a `--set` gives a key: the TOML value that the text is, else the text itself.
+
+    >>> read_value("0.1"), read_value("mine")
+    (0.1, 'mine')
+    """
     try:
-        tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return value
-    return json.dumps(value)
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
 
 
 def shown(overrides: Sequence[str]) -> str:

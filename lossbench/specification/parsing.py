@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from lossbench.plugins.mistakes import SpecError, nearest
 from lossbench.specification.experiment import Experiment
+from lossbench.specification.flags import read_value
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -108,16 +109,12 @@ def _override(document: dict[str, Any], override: str) -> str | None:
         return f"--set {override}: is not key=value"
     if not (path := _keys(left)):
         return f"--set {override}: {left!r} is not a TOML key"
-    try:
-        value = tomllib.loads(f"value = {right}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        value = right
     place: Any = document
     for key in path[:-1]:
         place = place.setdefault(key, {})
         if not isinstance(place, dict):
             return f"--set {override}: {key!r} is not a table"
-    place[path[-1]] = value
+    place[path[-1]] = read_value(right)
     return None
 
 

@@ -69,7 +69,7 @@ class Pilot:
             "recipe": recipe.name,
             "epochs": self._need(task, recipe),
             "tolerance": self._tolerance(task),
-            "settled": needed(scores, self._tolerance(task)) is not None,
+            "settled": self._settled(task, scores) is not None,
             "rungs": [list(rung) for rung in zip(self.rungs(task), scores, strict=False)],
         }
 
@@ -87,7 +87,7 @@ class Pilot:
 
         def arrived(scores: list[float | None]) -> None:
             known.extend(scores)
-            if needed(known, self._tolerance(task)) is None and len(known) < len(rungs) and None not in known:
+            if self._settled(task, known) is None and len(known) < len(rungs) and None not in known:
                 self._climb(task, recipe, need, then)
             else:
                 self._arrived(then)
@@ -104,11 +104,14 @@ class Pilot:
     def _need(self, task: Task, recipe: Recipe) -> int | None:
         """Epochs that a recipe needs; None while its ladder is being climbed. The longest where nothing settles."""
         scores, rungs = self.scores.get((task.key, recipe.name), []), self.rungs(task)
-        if (found := needed(scores, self._tolerance(task))) is not None:
+        if (found := self._settled(task, scores)) is not None:
             return rungs[found]
         if None in scores:
             return rungs[0]  # it fails at its default, and says nothing of how long others need
         return rungs[-1] if len(scores) == len(rungs) else None
+
+    def _settled(self, task: Task, scores: Sequence[float | None]) -> int | None:
+        return needed(scores, self._tolerance(task))
 
     def _tolerance(self, task: Task) -> float:
         return tolerance(self._plan.scored[task][0])

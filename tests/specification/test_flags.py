@@ -39,6 +39,7 @@ def task(dataset: str, size: str = "") -> list[str]:
         ({"name": "mine"}, ["name=mine"]),
         ({"name": "2026-11-28"}, ['name="2026-11-28"']),
         ({"name": "nan"}, ['name="nan"']),
+        ({"name": "[" * 5000}, ["name=" + "[" * 5000]),
         ({"studies": 3}, ["budget.studies=3"]),
         ({"epochs": 20}, ["training.epochs=20"]),
         ({"recipes": "softmax, arcface"}, ['recipes=["softmax", "arcface"]']),

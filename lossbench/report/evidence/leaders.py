@@ -5,7 +5,7 @@ The tests are those of `Comparison`, over all recipes. A recipe in trouble stays
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from lossbench.report.evidence.comparisons import Evidence
@@ -77,11 +77,14 @@ def top(evidence: Evidence, task: str) -> Top | None:
 
 
 def letters(evidence: Evidence, task: str) -> dict[str, str]:
-    """`Comparison.letters` on the primary figure; a recipe in trouble has none, as it has no place in any group."""
+    """The letters of each recipe on the primary figure."""
     found = top(evidence, task)
-    if found is None:
-        return {}
-    return {name: "" if name in found.troubles else own for name, own in found.comparison.letters.items()}
+    return letters_of(found.comparison, found.troubles) if found else {}
+
+
+def letters_of(comparison: Comparison, troubles: Collection[str]) -> dict[str, str]:
+    """`Comparison.letters`; a recipe in trouble has none, as it has no place in any group."""
+    return {name: "" if name in troubles else own for name, own in comparison.letters.items()}
 
 
 def own_interval(pair: PairVerdict) -> tuple[float, float]:

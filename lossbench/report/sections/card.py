@@ -23,19 +23,21 @@ MOST = 4  # recipes whose costs are listed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A task at a glance: `rows` are (question, answer), `beware` the catches, or else what was looked for."""
+    """A task at a glance: `rows` are (question, answer), `beware` the catches `caught`, or else what was looked for."""
 
     data: str
     rows: tuple[tuple[str, str], ...]
     beware: tuple[str, ...]
+    caught: bool
 
 
 def card(evidence: Evidence, task: str, answer: Answer) -> Card:
     """The card of a task; what is not known is left out."""
     found = top(evidence, task)
     rows = () if found is None or not found.sound else tuple(_rows(evidence, task, found, answer))
-    beware = tuple(_beware(evidence, task, found, answer)) or (_nothing(evidence.material),)
-    return Card(data=data(evidence.material, task), rows=rows, beware=beware)
+    catches = tuple(_beware(evidence, task, found, answer))
+    beware = catches or (_nothing(evidence.material),)
+    return Card(data=data(evidence.material, task), rows=rows, beware=beware, caught=bool(catches))
 
 
 def _rows(evidence: Evidence, task: str, found: Top, answer: Answer) -> Iterator[tuple[str, str]]:

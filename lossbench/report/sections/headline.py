@@ -80,10 +80,10 @@ def _cost(evidence: Evidence, led: Sequence[str], pick: str, rivals: Sequence[st
         return ""
     dear = {name: found for name in rivals if (found := _range(evidence, led, name))}
     text = f" at {_times(own)} times the bare step"
-    dearest = max(dear, key=lambda name: sum(dear[name])) if dear else pick
-    return text + (
-        f"; {dearest} costs {_times(dear[dearest])}" if dear and _times(dear[dearest]) != _times(own) else ""
-    )
+    dearest = max(dear, key=lambda name: sum(dear[name]), default=None)
+    if dearest and _times(dear[dearest]) != _times(own):
+        text += f"; {dearest} costs {_times(dear[dearest])}"
+    return text
 
 
 def _range(evidence: Evidence, tasks: Sequence[str], recipe: str) -> tuple[float, float] | None:

@@ -25,10 +25,10 @@ def data(material: Material, task: str) -> str:
         for name, word in PARTS.items()
         if (part := parts.get(name)) and part["samples"]
     ]
-    return "; ".join(sizes) + asking(material, task)
+    return "; ".join(sizes) + _asking(material, task)
 
 
-def asking(material: Material, task: str) -> str:
+def _asking(material: Material, task: str) -> str:
     """`, of which 10,000 ask all of them`, where test is so large that a sample of it does; else empty."""
     column = "test.sphere.queries_sampled"
     counts = material.table.loc[material.table["task"] == task, column].max() if column in material.table else math.nan
@@ -64,8 +64,7 @@ def _facts(material: Material) -> Iterator[str]:
     studies = formats.count(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     yield f"{studies} {several if studies != '1' else material.unit}"
     if material.unit == "study":
-        seeds = int(material.experiment["budget"]["seeds"])
-        yield f"{seeds} final run{'s' if seeds > 1 else ''} a study"
-    yield f"{len(material.recipes)} recipe{'s' if len(material.recipes) > 1 else ''}"
+        yield f"{formats.counted(int(material.experiment['budget']['seeds']), 'final run')} a study"
+    yield formats.counted(len(material.recipes), "recipe")
     if found := machine(material):
         yield found

@@ -20,7 +20,7 @@ from lossbench.report.evidence.comparisons import (
     bounds,
     distance_figures,
 )
-from lossbench.report.evidence.leaders import own_interval, top
+from lossbench.report.evidence.leaders import letters_of, own_interval, top
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.evidence.overall import Overall
 from lossbench.report.sections import tuning_tax
@@ -162,7 +162,7 @@ def _comparison(figure: Figure, comparison: Comparison, troubles: Collection[str
         "winner": None if comparison.winner in troubles else comparison.winner,
         "top_group": [name for name in comparison.top_group if comparison.ranked and name not in troubles],
         "tie_groups": [list(group) for group in comparison.tie_groups if comparison.ranked],
-        "letters": {name: "" if name in troubles else own for name, own in comparison.letters.items()},
+        "letters": letters_of(comparison, troubles),
         "pairs": [_pair(pair) for pair in comparison.pairs],
     }
 
