@@ -1,4 +1,4 @@
-"""What each rank of the tests of data-parallel training does; run by `torchrun`, and alone for the reference.
+"""What each rank of the tests of data-parallel training does; run by `forked_ranks`, and alone for the reference.
 
 Writes `rank<r>.pt` into the folder given: `steps`, the states after three float64 steps by recipe, and `runs`,
 figures and final state of whole runs.

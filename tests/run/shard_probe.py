@@ -1,4 +1,4 @@
-"""What each rank of the tests of class-parallel losses does; run by `torchrun`, and alone for the reference.
+"""What each rank of the tests of class-parallel losses does; run by `forked_ranks`, and alone for the reference.
 
     shard_probe.py FOLDER [STATES]
 

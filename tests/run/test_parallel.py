@@ -19,16 +19,21 @@ from lossbench.specification.training_settings import Training
 from lossbench.sweep import ranks as rank_module
 
 HERE = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("ranks")  # one worker makes the fixtures for all
 
 
-def torchrun(count: int, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+def torchrun(count: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return start("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *arguments)
+
+
+def fork(count: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return start(HERE / "run" / "forked_ranks.py", count, *arguments)
+
+
+def start(*arguments: object) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=540, env=environment, **options
-    )
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=540, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def alone():
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    done = torchrun(2, HERE / "run" / "rank_probe.py", folder)
+    done = fork(2, HERE / "run" / "rank_probe.py", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 

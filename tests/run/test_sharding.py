@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from run.shard_probe import CLASSES, DIM, RECIPES, SAMPLED, probe
-from run.test_parallel import HERE, torchrun
+from run.test_parallel import HERE, fork
 from run.test_sampled import assert_dense
 
 from lossbench.losses import CenterLoss, SoftmaxLoss
@@ -24,7 +24,7 @@ def shards(tmp_path_factory):
     """What two ranks did, and three that went on from where the two had ended."""
     two, three = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("three")
     for count, arguments in ((2, [two]), (3, [three, two / "rank0.pt"])):
-        done = torchrun(count, HERE / "run" / "shard_probe.py", *arguments)
+        done = fork(count, HERE / "run" / "shard_probe.py", *arguments)
         assert done.returncode == 0, done.stderr[-3000:]
     return {
         count: [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(count)]
