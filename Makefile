@@ -48,10 +48,10 @@ smoke: $(DONE)
 
 check: $(DEV_DONE)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
-	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test: $(DEV_DONE)
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(DONE)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -17,7 +17,6 @@ from lossbench.datasets.splits import split
 
 FOLDER = Path(os.environ.get("LOSSBENCH_DATA", "/nonexistent"))
 SIZE = {"omniglot": 28, "lfw": 32}
-pytestmark = pytest.mark.xdist_group("published")  # one worker makes the fixture for all
 
 
 def published(name: str):

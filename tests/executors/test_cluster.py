@@ -23,7 +23,6 @@ from lossbench.run.clock import TimeLimitError  # noqa: E402
 from lossbench.specification.experiment import Resources  # noqa: E402
 
 LIMIT_S = 400
-pytestmark = pytest.mark.xdist_group("cluster")  # one worker makes the fixture for all
 PLAN = ("training.epochs=1", "budget.trials=4", "budget.seeds=3", 'recipes=["softmax", "softmax+center"]')
 
 

@@ -83,7 +83,7 @@ def test_killed_at_twenty_random_moments_an_experiment_ends_as_if_undisturbed(tm
     """kill -9 of the driver or of a worker; what was stored stays to the byte, what was not comes again."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     settings = (*SMALL, RECIPES, "budget.trials=8", "budget.seeds=6")
-    assert run(undisturbed, *settings).returncode == 0
+    assert run(undisturbed, *settings, workers=0).returncode == 0
     draw, kills = random.Random(0), 0
     kept: dict[Path, bytes] = {}
     while True:
@@ -107,7 +107,10 @@ def test_killed_at_twenty_random_moments_an_experiment_ends_as_if_undisturbed(tm
         if process.returncode == 0:
             break
     assert kills >= 10  # the last ones may have met an experiment that was done
-    retry = [*command(disturbed, *settings), "--retry-failed"]  # a run that chance killed three times has failed
+    retry = [
+        *command(disturbed, *settings, workers=0),
+        "--retry-failed",
+    ]  # a run that chance killed three times has failed
     subprocess.run(retry, check=True, capture_output=True, timeout=LIMIT_S)
     assert figures(disturbed).equals(figures(undisturbed))
 
@@ -131,7 +134,6 @@ def faulty(tmp_path_factory):
     return folder, done, load_results(folder / "runs").set_index("recipe")
 
 
-@pytest.mark.xdist_group("faulty")  # one worker makes the fixture for all
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["exits", "is-killed", "allocates", "raises", "hangs"])
 def test_a_faulty_loss_costs_its_own_runs_only(faulty, fault):
@@ -143,7 +145,6 @@ def test_a_faulty_loss_costs_its_own_runs_only(faulty, fault):
         assert [part for part in FAULTS[fault][1] if part not in stored] == []
 
 
-@pytest.mark.xdist_group("faulty")  # one worker makes the fixture for all
 @pytest.mark.slow
 def test_a_loss_that_prints_megabytes_leaves_a_bounded_log(faulty):
     folder, done, table = faulty
@@ -165,7 +166,7 @@ def test_sigterm_stops_in_one_line_and_the_same_command_goes_on(tmp_path):
     assert process.returncode == 143
     assert errors.strip() == "Stopped. What had finished is kept; the same command goes on from there."
     before = results(tmp_path)
-    assert run(tmp_path, *settings).returncode == 0
+    assert run(tmp_path, *settings, workers=0).returncode == 0
     assert all(results(tmp_path)[path] == content for path, content in before.items())
 
 
@@ -192,7 +193,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written_counts(tmp_path):
         assert "Traceback" not in done.stderr
         before = results(tmp_path)
         shutil.copytree(tmp_path / "runs", tmp_path / "larger" / "runs")
-    assert run(tmp_path / "larger", *settings).returncode == 0
+    assert run(tmp_path / "larger", *settings, workers=0).returncode == 0
     after = {path.relative_to(tmp_path / "larger"): content for path, content in results(tmp_path / "larger").items()}
     assert all(after[path.relative_to(tmp_path)] == content for path, content in before.items())
 

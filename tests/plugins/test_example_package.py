@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("example")  # one worker makes the fixture for all
 EXPERIMENT = """
 name = "shapes"
 tasks = [{ dataset = "shapes", protocol = "closed-set" }]

@@ -15,7 +15,6 @@ from lossbench.cli import main
 from lossbench.start import looking, writing
 from lossbench.start.looking import Shapes
 
-pytestmark = pytest.mark.xdist_group("start")  # one worker makes the data for all
 RNG = np.random.default_rng(0)
 SMALL = (
     "training.epochs=1", "budget.studies=1", "budget.trials=1", "budget.seeds=1", 'recipes=["softmax", "contrastive"]',
