@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from text_only import text_only
+
 from lossbench import report
 from lossbench.executors.processes import SerialExecutor
 from lossbench.specification.plan import Plan
@@ -81,7 +83,8 @@ def sweep(plan: Plan, runs: Path, executor: Any = None, **options: Any) -> tuple
 
 
 def report_of(runs: Path, into: Path) -> tuple[str, str]:
-    """The report of an experiment that was swept: its Markdown, and the experiment file that it gives."""
-    list(report.write("ablation", runs, into / "reports"))
+    """The report of a swept experiment, without figures: its Markdown, and the experiment file that it gives."""
+    with text_only():
+        list(report.write("ablation", runs, into / "reports"))
     folder = into / "reports" / "ablation"
     return (folder / "report.md").read_text(), (folder / "experiment.toml").read_text()

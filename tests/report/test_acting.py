@@ -29,6 +29,8 @@ from lossbench.specification.spec import to_json
 from lossbench.store import Store
 from lossbench.sweep import launch
 
+pytestmark = pytest.mark.usefixtures("text_only")
+
 CIRCLE = Path(__file__).parents[2] / "experiments" / "plugins" / "circle.py"
 
 

@@ -20,6 +20,8 @@ from lossbench.report.sections.claim_answers import Answer, answers, sentence
 from lossbench.specification.experiment import Claim
 from lossbench.store import Store
 
+pytestmark = pytest.mark.usefixtures("text_only")
+
 
 def claim(direction: str, effect: float, **changes: Any) -> Claim:
     fields = {

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
 from report.stored import TASK, fill
 
 from lossbench import report
@@ -15,6 +16,8 @@ from lossbench.report.evidence.material import gather
 from lossbench.report.writing import glossary
 from lossbench.report.writing.page import linked
 from lossbench.statistics.looks import looks_until
+
+pytestmark = pytest.mark.usefixtures("text_only")
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Headers that say themselves what stands below them.

@@ -68,6 +68,7 @@ def test_a_winner_is_named_with_effect_interval_and_p(winner_page: Path) -> None
     assert task["answer"]["sentence"] in visible((folder / "index.html").read_text())
 
 
+@pytest.mark.usefixtures("text_only")
 def test_nothing_is_called_better_without_a_test(tmp_path: Path) -> None:
     folder = written(tmp_path, no_difference() | {"contrastive": list(no_difference()["triplet"])}, baselines=())
     answered = json.loads((folder / "results.json").read_text())["tasks"][0]["answer"]
@@ -82,6 +83,7 @@ def test_nothing_is_called_better_without_a_test(tmp_path: Path) -> None:
         assert not COMPARING.findall(text)
 
 
+@pytest.mark.usefixtures("text_only")
 @pytest.mark.parametrize(("trials", "words"), [(2, "at this tuned setting"), (1, "which were not tuned")])
 def test_the_scope_says_whether_anything_was_tuned(tmp_path: Path, trials: int, words: str) -> None:
     fill(tmp_path, clear_winner(), trials=trials)
@@ -112,6 +114,7 @@ def test_a_tie_at_the_top_names_the_group(tmp_path: Path) -> None:
     assert (found.kind, set(found.names)) == ("top group", {"a", "b"})
 
 
+@pytest.mark.usefixtures("text_only")
 def test_center_loss_is_judged_on_compactness_and_on_retrieval(tmp_path: Path) -> None:
     recipes = {"softmax": noise(0.5, seed=1), "softmax+center": noise(0.5, 0.02, seed=5)}
     compact = {"softmax": noise(0.8, seed=8), "softmax+center": noise(0.6, seed=9)}
@@ -122,6 +125,7 @@ def test_center_loss_is_judged_on_compactness_and_on_retrieval(tmp_path: Path) -
     assert "could not be told from" in texts[0]
 
 
+@pytest.mark.usefixtures("text_only")
 def test_a_reversal_in_the_raw_space_is_said(tmp_path: Path) -> None:
     recipes = {"softmax": noise(0.5, seed=1), "triplet": noise(0.6, seed=2)}
     fill(tmp_path, recipes, raw={"softmax": noise(0.6, seed=3), "triplet": noise(0.5, seed=4)})
@@ -130,6 +134,7 @@ def test_a_reversal_in_the_raw_space_is_said(tmp_path: Path) -> None:
     assert any("The raw space reverses triplet is better than softmax" in text for text in texts)
 
 
+@pytest.mark.usefixtures("text_only")
 def test_a_partial_report_says_what_is_missing(tmp_path: Path) -> None:
     folder = written(tmp_path, clear_winner(), missing={("triplet", 3), ("triplet", 4)})
     for name in ("index.html", "report.md"):
@@ -138,6 +143,7 @@ def test_a_partial_report_says_what_is_missing(tmp_path: Path) -> None:
         assert "2 of 3 comparisons lack studies" in visible(text)
 
 
+@pytest.mark.usefixtures("text_only")
 def test_failed_runs_leave_comparisons_incomplete_and_are_counted(tmp_path: Path) -> None:
     status = {("triplet", 1): "failed", ("softmax", 2): "diverged", ("softmax", 3): "collapsed"}
     page = visible((written(tmp_path, clear_winner(), status=status) / "index.html").read_text())
@@ -245,6 +251,7 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     assert before == after
 
 
+@pytest.mark.usefixtures("text_only")
 def test_results_csv_holds_one_row_a_run_with_exact_floats(tmp_path: Path) -> None:
     recipes = clear_winner()
     folder = written(tmp_path, recipes, missing={("triplet", 1)})
@@ -260,6 +267,7 @@ def test_results_csv_holds_one_row_a_run_with_exact_floats(tmp_path: Path) -> No
     assert {row["trial"] for row in rows if row["role"] == "trial"} == {"0", "1"}
 
 
+@pytest.mark.usefixtures("text_only")
 def test_results_json_keeps_its_schema(tmp_path: Path) -> None:
     folder = written(tmp_path, clear_winner(), missing={("triplet", 1)}, tasks=("toy/closed-set", "toy/open-set"))
     found = json.loads((folder / "results.json").read_text())
@@ -288,6 +296,7 @@ def test_figures_do_not_cut_numbers(tmp_path: Path) -> None:
     assert ">0.457 " in (folder / "figures" / "t0-headline.svg").read_text()
 
 
+@pytest.mark.usefixtures("text_only")
 def test_bad_practice_is_recounted_from_the_sealed_scores(tmp_path: Path) -> None:
     text = (written(tmp_path, {"softmax": [0.5, 0.6], "triplet": [0.4, 0.4]}) / "report.md").read_text()
     row = next(line for line in text[text.index("Under bad practice") :].splitlines() if line.startswith("| softmax"))

@@ -26,6 +26,8 @@ from lossbench.report.writing import formats
 from lossbench.report.writing.results import summary
 from lossbench.store import Store
 
+pytestmark = pytest.mark.usefixtures("text_only")
+
 
 def noise(center: float, spread: float = 0.003, *, seed: int, n: int = 7) -> list[float]:
     return list(center + spread * np.random.default_rng(seed).normal(size=n))
