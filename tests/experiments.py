@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from text_only import text_only
 
@@ -76,9 +78,13 @@ def run_spec(recipe: str = "softmax", *overrides: str, seed: int = 1, final: boo
     return plan.run_spec(plan.experiment.tasks[0], plan.recipes[0], params, seed=seed, final=final)
 
 
-def sweep(plan: Plan, runs: Path, executor: Any = None, **options: Any) -> tuple[Store, Quiet]:
+def sweep(
+    plan: Plan, runs: Path, executor: Any = None, *, exported: bool = False, **options: Any
+) -> tuple[Store, Quiet]:
+    """Run what is missing; the database for optuna-dashboard, which takes long to make, only for who reads it."""
     store, progress = Store(runs), Quiet()
-    Sweep(plan, store, executor or SerialExecutor(), progress, **options).run()
+    with contextlib.nullcontext() if exported else mock.patch("lossbench.sweep.sweep.export"):
+        Sweep(plan, store, executor or SerialExecutor(), progress, **options).run()
     return store, progress
 
 

@@ -57,6 +57,7 @@ def stored(runs: Path) -> set[str]:
     return {path.parent.name for path in runs.glob("*/result.json")}
 
 
+@pytest.mark.slow
 def test_it_is_the_command_line_in_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results = lossbench.compare("digits", ["softmax", "triplet"], name="both", budget={"trials": 1}, **TINY)
@@ -83,6 +84,7 @@ def test_a_loss_of_a_notebook_is_found_again_and_changed_is_another(vectors, fou
     assert set(missing.dtypes) == {np.dtype(float)}
 
 
+@pytest.mark.slow
 def test_its_loss_is_nowhere_afterwards_and_the_process_as_before(found):
     assert "squares" not in lossbench.plugins.registry.names("loss")
     assert torch.get_num_threads() >= 1
@@ -106,6 +108,7 @@ def test_the_frames_are_tidy(found):
     assert set(found.figures["task"]) == {task}
 
 
+@pytest.mark.slow
 def test_saved_and_read_again_it_is_the_same(found, tmp_path):
     page = found.save(tmp_path / "reports")
     assert page == tmp_path / "reports" / "comparison" / "index.html"

@@ -61,6 +61,7 @@ def test_every_shipped_experiment_stands_in_the_readme_and_every_published_repor
     assert [name for name in published if f"](reference/{name}/report.md)" not in listed] == []
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
     """Each `lossbench start`, and `run` as a dry run, with the README's own plugin and a folder of pictures."""
     page = ROOT / "README.md"
@@ -87,6 +88,7 @@ def test_the_commands_of_the_readme_are_accepted(tmp_path, monkeypatch):
         assert result.exit_code == 0, f"{command}\n{result.output}"
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_on_experiment_files_are_accepted(tmp_path, monkeypatch):
     page = ROOT / "docs" / "experiment-file.md"
     monkeypatch.chdir(tmp_path)

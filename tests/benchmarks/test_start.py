@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import start
 from lossbench.store import Store
 from lossbench.sweep import launch
 from lossbench.sweep.sweep import Sweep
 
 
+@pytest.mark.slow
 def test_every_run_of_the_plan_is_stored_and_none_is_made_again(tmp_path, monkeypatch):
     few = [value for value in start.MANY if "seeds=" not in value]
     monkeypatch.setattr(start, "MANY", (*few, "budget.studies=2", "budget.seeds=3", "budget.longer=0"))

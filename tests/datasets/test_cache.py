@@ -186,6 +186,7 @@ def test_write_whole_replaces_and_leaves_no_temporary_file(tmp_path):
     assert len([path for path in tmp_path.iterdir() if path.name.startswith(".")]) == 0
 
 
+@pytest.mark.slow
 def test_60_000_images_open_in_a_fifth_of_a_second(data, monkeypatch):
     monkeypatch.setattr(lossbench.datasets.cache, "SETTLED_S", -1.0)
     (data / "mnist").mkdir()

@@ -44,6 +44,7 @@ def pool(tmp_path):
         executor.shutdown(wait=False, cancel_futures=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hang", [(time.sleep, 600), (spin,)], ids=["asleep", "busy"])
 def test_a_call_over_its_limit_loses_its_worker_and_the_next_one_goes_on(pool, hang):
     executor = pool(limit_s=3.0)

@@ -54,6 +54,7 @@ def test_equals_deleting_each_group_in_several_blocks(monkeypatch, by):
     assert found.std() > 0
 
 
+@pytest.mark.slow
 def test_a_large_class_among_many_small_ones_is_not_counted_anew_for_each(monkeypatch):
     """Every small class is near every sample of the large one: the work must not be their product."""
     counted = []

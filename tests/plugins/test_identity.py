@@ -112,6 +112,7 @@ def test_what_is_installed_goes_by_name_and_version():
     assert identity(nn.Linear) != identity(nn.Conv2d)
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same():
     source = "import torch\nm = {'b': 1, 'a': torch.ones(2)}\ns = {'x', 'y', 'z', 'w'}\n"
     source += "def f(e, y):\n    return m, s, torch.exp(e)\n"

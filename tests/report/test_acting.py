@@ -45,6 +45,7 @@ def noise(center: float, spread: float, *, seed: int, n: int = 8) -> list[float]
     return list(center + spread * np.random.default_rng(seed).normal(size=n))
 
 
+@pytest.mark.slow
 def test_the_printed_code_is_the_run_of_its_spec_and_trains():
     spec = run_spec("softmax+center", "training.batch_size=32", "embedding_dim=8", alpha=0.25, **{"lambda_": 0.0123456})
     found = executed(code(to_json(spec)))
@@ -231,6 +232,7 @@ def test_the_command_goes_on_where_the_runs_ended(finished, monkeypatch):
     assert planned > done
 
 
+@pytest.mark.slow
 def test_runs_of_another_experiment_bring_no_plugin_file_along(finished, monkeypatch):
     monkeypatch.chdir(finished)
     _, progress = sweep(tiny_plan(*SHORT, "name=plain", 'recipes=["softmax"]'), Path("runs"))
@@ -238,6 +240,7 @@ def test_runs_of_another_experiment_bring_no_plugin_file_along(finished, monkeyp
     assert command(gather("plain", Path("runs")), 7) == "lossbench run reports/plain/experiment.toml --studies 7"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "file"),
     [

@@ -48,6 +48,7 @@ class Elements(HTMLParser):
         self.links += [value for name, value in attrs if name in ("href", "src")]
 
 
+@pytest.mark.slow
 def test_every_report_that_is_written_stands_on_it(tmp_path):
     fill(tmp_path / "runs", CLEAR)
     *_, page = report.write("toy", tmp_path / "runs", tmp_path / "reports")

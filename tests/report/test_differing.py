@@ -54,6 +54,7 @@ def test_a_changed_recipe_is_called_with_its_paired_effect(tmp_path: Path) -> No
     assert any(line.startswith("Only in B: ") and "contrastive" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_reports_are_compared_as_their_runs_are(tmp_path: Path) -> None:
     for side, seed in (("a", 1), ("b", 3)):
         fill(tmp_path / side, {"softmax": scores(0.5, seed=seed), "triplet": scores(0.6, seed=2)})

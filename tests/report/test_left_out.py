@@ -78,6 +78,7 @@ def test_mistakes_and_interactive_maps_that_cannot_be_made_are_named_too(
         assert f'The figure "{figure}" of {TASK} is left out: it could not be drawn (ZeroDivisionError' in lines
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("loss", "axis"),

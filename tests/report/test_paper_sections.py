@@ -103,6 +103,7 @@ def test_what_is_said_of_a_sweep_comes_from_the_tests(tmp_path: Path) -> None:
     assert "is found with 80 % power" in of_alpha
 
 
+@pytest.mark.slow
 def test_a_report_draws_its_sweeps(tmp_path: Path) -> None:
     swept(tmp_path / "runs", peaked())
     list(report.write("toy", tmp_path / "runs", tmp_path / "reports"))
@@ -156,6 +157,7 @@ def flat(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_two_dimensional_features_are_shown_with_their_centers(flat: Path) -> None:
     found = {plane.recipe: plane for plane in planes.planes(gather("toy", flat / "runs"), TASK)}
     center = found["softmax+center"]

@@ -180,6 +180,7 @@ def test_without_finished_runs_the_page_says_just_that(tmp_path: Path) -> None:
     assert state in Path(last).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["failed", "collapsed"])
 def test_runs_that_all_end_badly_still_give_a_report(tmp_path: Path, status: str) -> None:
     recipes = {"softmax": noise(0.5, seed=1, n=2), "triplet": noise(0.5, seed=2, n=2)}
@@ -187,21 +188,25 @@ def test_runs_that_all_end_badly_still_give_a_report(tmp_path: Path, status: str
     assert (written(tmp_path, recipes, status=every) / "index.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_one_recipe_one_seed_gives_a_report(tmp_path: Path) -> None:
     folder = written(tmp_path, {"triplet": [0.5]})
     assert "There is nothing to compare it with." in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_two_dimensional_embeddings_are_shown_as_they_are(tmp_path: Path) -> None:
     text = (written(tmp_path, clear_winner(), dim=2) / "report.md").read_text()
     assert "shown as it is" in text
 
 
+@pytest.mark.slow
 def test_many_classes_are_thinned_and_said_so(tmp_path: Path) -> None:
     text = (written(tmp_path, clear_winner(), classes=20) / "report.md").read_text()
     assert "12 of 20 classes are shown" in text
 
 
+@pytest.mark.slow
 def test_a_hostile_name_is_shown_as_text(tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>"
     folder = written(tmp_path, clear_winner() | {name: noise(0.4, seed=6)})
@@ -243,6 +248,7 @@ def test_the_page_is_one_small_file_that_can_request_nothing(winner_page: Path) 
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     first = written(tmp_path, clear_winner())
     before = {path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()}
@@ -291,6 +297,7 @@ def test_markdown_figures_are_there_and_small(winner_page: Path) -> None:
     assert all((folder / link).stat().st_size < 300_000 for link in links)
 
 
+@pytest.mark.slow
 def test_figures_do_not_cut_numbers(tmp_path: Path) -> None:
     folder = written(tmp_path, {"softmax": [0.5] * 8, "triplet": [0.4567] * 8})
     assert ">0.457 " in (folder / "figures" / "t0-headline.svg").read_text()
@@ -306,6 +313,7 @@ def test_bad_practice_is_recounted_from_the_sealed_scores(tmp_path: Path) -> Non
     assert "0.500 (−0.050), 1" in row
 
 
+@pytest.mark.slow
 def test_torch_is_never_imported(tmp_path: Path) -> None:
     fill(tmp_path, {"softmax": [0.5, 0.6], "triplet": [0.4, 0.5]})
     code = (

@@ -72,6 +72,7 @@ def test_the_embeddings_of_the_run_come_out_bit_for_bit(digits, test_images):
         assert model.embed(samples).tobytes() == stored(digits).tobytes()
 
 
+@pytest.mark.slow
 def test_a_neck_goes_along_and_groups_are_no_other_data(tmp_path):
     task = 'tasks=[{dataset="glyphs", protocol="query-gallery", input_size=12, train_classes=20, val_classes=10}]'
     folder = exported(tmp_path, task, "neck=batchnorm")
@@ -80,6 +81,7 @@ def test_a_neck_goes_along_and_groups_are_no_other_data(tmp_path):
     assert load_exported(folder).embed(images).tobytes() == stored(folder).tobytes()
 
 
+@pytest.mark.slow
 def test_more_than_one_block_is_cut_as_the_evaluation_cuts(tmp_path):
     folder = exported(tmp_path, 'tasks=[{dataset="glyphs", protocol="open-set", input_size=12, train_classes=20}]')
     data = datasets.load("glyphs", 12)

@@ -143,6 +143,7 @@ def test_warm_up_rises_from_a_tenth_and_ends_at_zero():
         assert all(0 <= rate_factor(Training(schedule="warmup-cosine"), steps)(step) <= 1 for step in range(steps + 1))
 
 
+@pytest.mark.slow
 def test_the_report_says_which_term_sees_what(tmp_path):
     entries = '["softmax+triplet", { name = "bare", use = "softmax+triplet", neck = "none" }]'
     plan = tiny_plan(f"recipes={entries}", NECK, 'terms={"softmax+triplet"={triplet="after"}}', "budget.trials=1")

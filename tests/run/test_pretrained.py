@@ -197,6 +197,7 @@ def test_what_starts_anew_is_said(place, latin):
     )
 
 
+@pytest.mark.slow
 def test_a_driver_tries_the_network_in_a_process_of_its_own(place, latin):
     assert trying.try_network(plan_on(place, "GREEK", latin)) == [
         "latin.pt fills 17 of the 17 tensors of convnet, all that it has"

@@ -135,6 +135,7 @@ def specs(store, table):
     return [store.read(run_id)["spec"] for run_id in table["run_id"]]
 
 
+@pytest.mark.slow
 def test_a_study_that_lacks_a_final_run_has_no_score(faces, tmp_path):
     plan = tiny_plan(LFW, *ONE, "budget.trials=1", "budget.studies=2")
     store, _ = sweep(plan, tmp_path)
@@ -159,6 +160,7 @@ def test_tasks_that_cannot_be(faces, task, message):
         tiny_plan(f"tasks=[{task}]", "budget.studies=6", "training.batch_size=16")
 
 
+@pytest.mark.slow
 def test_the_quality_table_shows_what_a_task_has_and_nothing_else(tmp_path):
     sweep(tiny_plan(DIGITS_OPEN, 'recipes=["softmax"]', "budget.trials=1"), tmp_path)
     labels = [

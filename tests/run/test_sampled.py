@@ -247,6 +247,7 @@ def test_mistakes_say_what_they_are(setting, message):
         tiny_plan(setting)
 
 
+@pytest.mark.slow
 def test_what_is_made_of_the_runs_knows_the_share(tmp_path, monkeypatch):
     entries = 'recipes=["softmax", {name="few", use="softmax", negatives=0.5}]'
     settings = (entries, "budget.trials=1", "baselines=[]")

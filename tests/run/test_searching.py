@@ -82,6 +82,7 @@ def test_so_they_are_where_samples_have_roles(few):
     assert len(nearest(samples, labels, roles)[0]) <= COUNT * ASKING // len(roles.stands)
 
 
+@pytest.mark.slow
 def test_run_dry_run_and_report_say_how_many(few, tmp_path, monkeypatch):
     monkeypatch.setattr(primary, "COMPARISONS", 714 * 99)
     plan = tiny_plan(DIGITS_OPEN, 'recipes=["softmax"]', "claims=[]")

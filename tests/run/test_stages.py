@@ -153,6 +153,7 @@ def finished(tmp_path_factory):
     return plan, store, runs
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_share(finished):
     _, store, _ = finished
     rows = store.read_plan("ablation")["rows"]
@@ -161,6 +162,7 @@ def test_a_search_finds_the_share(finished):
     assert all(0.1 <= share <= 0.9 for share in shares)
 
 
+@pytest.mark.slow
 def test_a_step_costs_what_its_stages_cost(finished):
     _, store, _ = finished
     steps = store.read_probe("ablation")["tasks"]["digits/closed-set"]["recipes"]
@@ -168,6 +170,7 @@ def test_a_step_costs_what_its_stages_cost(finished):
     assert all(seconds > 0 for seconds in steps[STAGED]["step_s"])
 
 
+@pytest.mark.slow
 def test_a_report_names_it(finished, tmp_path):
     _, _, runs = finished
     list(report.write("ablation", runs, tmp_path))

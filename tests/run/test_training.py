@@ -89,6 +89,7 @@ def test_divergence_is_recorded_with_its_epoch_and_scored_at_the_best_finite_one
     assert math.isfinite(record["metrics"]["test"]["sphere.map_at_r"])
 
 
+@pytest.mark.slow
 def test_a_center_loss_alone_collapses_and_is_scored():
     record = execute(run_spec("center", "training.epochs=80", alpha=0.5, lr=0.03)).record
     assert record["status"] == "collapsed"

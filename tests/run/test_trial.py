@@ -89,6 +89,7 @@ def test_a_loss_that_does_not_train_is_told_why(tmp_path, change, said):
     assert said in training[0]
 
 
+@pytest.mark.slow
 def test_the_findings_come_one_by_one_and_the_training_last(tmp_path):
     """Stopped while the loss waits in its tenth training step: what was seen before is on the screen."""
     path = tmp_path / "waits.py"

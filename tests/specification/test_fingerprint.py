@@ -67,6 +67,7 @@ def everywhere(root, pattern, new):
 ALL = set(LOSSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "touched"),
     [

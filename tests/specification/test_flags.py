@@ -97,6 +97,7 @@ def test_a_name_is_text_whatever_it_looks_like(pictures, name):
     assert done.output.splitlines()[1].startswith(f"{name}: ")
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_ones_own_pictures_ends_in_a_report(pictures):
     given = ["--data", "my pictures", "--quick", "--name", "mine", "--recipes", "softmax", "--epochs", "1"]
     done = CliRunner().invoke(main, ["run", str(ABLATION), *given, "--workers", "0", "--set", "training.batch_size=16"])

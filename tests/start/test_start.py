@@ -170,9 +170,8 @@ def test_a_split_of_ones_own_decides_the_question(made):
     assert task == {"dataset": "csv:rows.csv", "protocol": "closed-set", "input_size": 32, "fit": "stretch"}
 
 
-@pytest.mark.parametrize(
-    "kind", ["voices", *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(MADE) if kind != "voices")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MADE)
 def test_the_file_runs_as_it_is(made, kind, monkeypatch):
     root, _, file = made(kind)
     monkeypatch.chdir(root)

@@ -37,6 +37,7 @@ def stored(tmp_path_factory):
     return store.root, ids
 
 
+@pytest.mark.slow
 def test_what_differs_is_damaged_or_cannot_be_repeated_is_named(stored):
     root, ids = stored
     found = audit(root, 1.0, 0, SerialExecutor(), tolerance=TOLERANCE, check=lambda record: None)

@@ -28,7 +28,7 @@ ONE = ("training.epochs=1", "budget.trials=1", "budget.seeds=1", 'recipes=["soft
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     plan = tiny_plan(*ONE)
-    store, _ = sweep(plan, tmp_path_factory.mktemp("runs"))
+    store, _ = sweep(plan, tmp_path_factory.mktemp("runs"), exported=True)
     return plan, store
 
 
@@ -156,7 +156,7 @@ def test_a_lost_optuna_export_is_written_again(finished, tmp_path, fault):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:3000] + b"\x00" * 500)
-    _, progress = sweep(plan, store.root)
+    _, progress = sweep(plan, store.root, exported=True)
     assert progress.executed == 0
     assert path.read_bytes()[:15] == b"SQLite format 3"
     import optuna

@@ -96,6 +96,7 @@ def test_each_half_has_its_studies_only_and_says_what_is_missing(halves):
     )
 
 
+@pytest.mark.slow
 def test_halves_merged_give_the_report_of_one_folder_to_the_byte(halves, tmp_path, monkeypatch):
     found = merge([Source(halves / "a"), Source(halves / "b")], tmp_path / "c")
     assert found.problems == []
@@ -115,6 +116,7 @@ def test_halves_merged_give_the_report_of_one_folder_to_the_byte(halves, tmp_pat
     assert progress.executed == 0, "the whole experiment goes on from a merged folder"
 
 
+@pytest.mark.slow
 def test_who_computed_what_is_kept_and_shown_also_after_a_second_merge(halves, tmp_path):
     first = CliRunner().invoke(
         main, ["merge", f"ann={halves / 'a'}", f"<b>={halves / 'b'}", "--into", str(tmp_path / "c")]

@@ -66,6 +66,7 @@ def test_what_a_small_validation_split_cannot_show_is_no_gain(queries, most):
     assert np.mean(times) < most
 
 
+@pytest.mark.slow
 def test_the_longest_need_counts_for_all_and_the_plan_says_why(found):
     runs, _ = found
     plan = Store(runs).read_plan("ablation")
@@ -85,6 +86,7 @@ def test_the_longest_need_counts_for_all_and_the_plan_says_why(found):
     assert record["spec"]["seed"] not in {Store(runs).read(run)["spec"]["seed"] for run in pilots["run_id"]}
 
 
+@pytest.mark.slow
 def test_a_dry_run_before_it_does_not_know_yet_and_after_it_does(found):
     runs, before = found
     assert "steps a run not known yet (2 an epoch)" in before

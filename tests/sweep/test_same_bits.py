@@ -80,6 +80,7 @@ def made_up(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [(*SETTINGS, "budget.studies=4"), LOOKS], ids=["a number", "looks and a race"])
 def test_neither_the_number_of_workers_nor_the_order_of_arrival_matters(made_up, settings):
     one = made_up("one", settings)
@@ -112,6 +113,7 @@ def test_looks_decide_from_first_studies_only_and_racing_drops_without_a_verdict
     assert plan["inference"] == {"family": "all pairs", "reference": "softmax"}
 
 
+@pytest.mark.slow
 def test_raising_the_most_later_goes_on_and_repeats_nothing(made_up, tmp_path):
     alike = {"contrastive": 0.56, "triplet": 0.56}
     few = [setting.replace("most=12", "most=7") for setting in LOOKS]

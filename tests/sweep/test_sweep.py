@@ -65,7 +65,7 @@ class FailingExecutor(SerialExecutor):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     plan = tiny_plan(*FAST)
-    store, progress = sweep(plan, tmp_path_factory.mktemp("runs"))
+    store, progress = sweep(plan, tmp_path_factory.mktemp("runs"), exported=True)
     return plan, store, progress
 
 
@@ -175,6 +175,7 @@ def test_going_on_after_an_interruption_gives_the_undisturbed_results(finished, 
     assert figures(store, plan).equals(figures(undisturbed, plan))
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_bits_of_the_serial_run(finished, tmp_path):
     plan, serial, _ = finished
     executor = ProcessExecutor(2)
@@ -235,6 +236,7 @@ def chose_the_default(store, plan):
     return int((finals["trial"] == 0).sum())
 
 
+@pytest.mark.slow
 def test_more_studies_repeat_no_run(finished, tmp_path):
     plan, kept, _ = finished
     store = Store(Path(shutil.copytree(kept.root, tmp_path / "runs")))
@@ -397,6 +399,7 @@ def test_a_terminal_shows_a_board_and_is_given_back_on_ctrl_c(tmp_path):
     assert shown.decode().rstrip().endswith(interrupt.LINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "line"),
     [
