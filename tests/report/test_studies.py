@@ -349,6 +349,22 @@ def test_shares_of_variance_are_those_of_a_recomputation(tmp_path: Path) -> None
     assert "which is wider" in said.text
 
 
+def test_studies_on_folds_of_their_own_have_other_classes_among_them(tmp_path: Path) -> None:
+    """People of one fold are no column beside those of another."""
+    task, recipes = "toy/verification", scores()
+    groups = {name: list(0.01 * np.random.default_rng(i).normal(size=5)) for i, name in enumerate(recipes)}
+    fill(tmp_path, recipes, jackknife=groups, tasks=(task,))
+    found = Evidence(gather("toy", tmp_path))
+    part = parts(found.material, task, "triplet", "softmax")
+    assert part is not None
+    assert part.classes is None
+    assert not any("Would it hold" in one.question for one in findings.findings(found, task))
+    table = variance.table(found, task)
+    assert table is not None
+    assert not any(column.label == "test classes" for column in table.columns)
+    assert table.notes == ("Each study tests a fold of its own: that its people are others is part of study.",)
+
+
 def test_without_a_jackknife_nothing_is_said_of_other_classes(tmp_path: Path) -> None:
     found = evidence(tmp_path, scores())
     assert variance.class_interval(found, TASK) is None

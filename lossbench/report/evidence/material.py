@@ -109,6 +109,11 @@ class Material:
         settings = self.experiment["tasks"][self.tasks.index(task)]
         return bool(settings.get("splits", "dealt") == "dealt" and settings["protocol"] != "verification")
 
+    def one_test(self, task: str) -> bool:
+        """Whether all studies test on the same samples: under verification each tests a fold of its own."""
+        protocol: str = self.experiment["tasks"][self.tasks.index(task)]["protocol"]
+        return protocol != "verification"
+
     def dropped(self, task: str) -> Mapping[str, int]:
         """Recipes that left the race on a task, with the last study that each took part in."""
         found: Mapping[str, int] = self.plan.get("dropped", {}).get(task, {})

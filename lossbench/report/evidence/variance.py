@@ -16,7 +16,7 @@ JACKKNIFE = "jackknife.sphere.map_at_r"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Of the effect of `a` against `b`; `classes` is its interval on other test classes, None where none was kept."""
+    """Of the effect of `a` against `b`; `classes` is its interval on other test classes, None where there is none."""
 
     a: str
     b: str
@@ -50,7 +50,12 @@ def parts(material: Material, task: str, a: str, b: str) -> Parts | None:
 
 
 def _classes(material: Material, task: str, a: str, b: str) -> ClassInterval | None:
-    """From the first final runs, which kept their scores without each group of test classes."""
+    """From the first final runs, which kept their scores without each group of test classes.
+
+    None where studies test other classes: these are then part of what varies between studies.
+    """
+    if not material.one_test(task):
+        return None
     one, other = (_without(material, task, name) for name in (a, b))
     studies = sorted(one.keys() & other.keys())
     if len(studies) < 2:

@@ -39,7 +39,9 @@ def table(evidence: Evidence, task: str) -> Table | None:
         Column("half the interval", "CPU s, by more final runs"),
     ]
     rows = [_row(material, task, part) for part in effects]
-    notes = ("More final runs cannot lessen what search and deal do, and more test classes are not for sale.",)
+    notes = ["More final runs cannot lessen what search and deal do, and more test classes are not for sale."]
+    if not material.one_test(task):
+        notes = ["Each study tests a fold of its own: that its people are others is part of study."]
     return make_table("variance", f"Where the variance of effects comes from, {task}", columns, rows, notes=notes)
 
 
@@ -58,12 +60,14 @@ def class_interval(evidence: Evidence, task: str) -> tuple[PairVerdict, float, f
 
 def _row(material: Material, task: str, part: Parts) -> Row:
     error = math.sqrt(part.variance)
-    cost = _cost(material, task, part)
+    cost, shares = _cost(material, task, part), part.shares
+    classes = shares["test classes"]
     return Row(
         (
             Cell(part.a),
             Cell(formats.score(error, 4), error),
-            *[Cell(formats.share(share), share) for share in part.shares.values()],
+            *[Cell(formats.share(share), share) for share in (shares["study"], shares["seed"])],
+            Cell(formats.NONE) if part.classes is None else Cell(formats.share(classes), classes),
             *[Cell(_seconds_text(cost[by]), cost[by]) for by in ("studies", "seeds")],
         )
     )
