@@ -59,18 +59,21 @@ def _described(plan: Plan, task: Task) -> str:
     """What a dry run says of a task's data and of how long it trains."""
     training = plan.experiment.training
     per_epoch, (val, test) = plan.steps_an_epoch(task), plan.scored[task]
+    train = plan.splits[task]["train"][1]
     learnt, chosen_on, tested = (plan.splits[task][part][0] for part in ("train", "val", "test"))
     samples = "vectors" if task in plan.vectors else "images"
-    dealt = "dealt anew by every study" if task in plan.deals else "the same in every study"
-    folds = f"; a study is one of {plan.folds[task]} folds" if task in plan.folds else ""
+    dealt = f"training and validation are {'dealt anew by' if task in plan.deals else 'the same in'} every study"
+    if task in plan.folds:
+        dealt = f"a study is one of {plan.folds[task]} folds, of which these are the last one's sizes"
     most = most_queries(test)
     among_all = task.protocol != "query-gallery"  # there the roles of the samples say who asks whom
     asking = f"; {most} samples of test, drawn once, ask all of it" if among_all and test > most else ""
-    steps = "steps a run not known yet" if training.piloted else f"{per_epoch * training.epochs} steps a run"
+    least = "at least " if task in plan.folds else ""
+    steps = "steps a run not known yet" if training.piloted else f"{least}{per_epoch * training.epochs} steps a run"
     return (
-        f"  task {task.key}: {plan.train_sizes[task]} training, {val} validation and {test} test {samples} of "
-        f"{learnt}, {chosen_on} and {tested} classes{_squares(task, training)}; training and validation are "
-        f"{dealt}{folds}{asking}; {steps} ({per_epoch} an epoch)"
+        f"  task {task.key}: {train} training, {val} validation and {test} test {samples} of "
+        f"{learnt}, {chosen_on} and {tested} classes{_squares(task, training)}; {dealt}"
+        f"{asking}; {steps} ({per_epoch} an epoch)"
     )
 
 

@@ -16,10 +16,11 @@ from lossbench import datasets, metrics, report
 from lossbench.plugins.mistakes import SpecError
 from lossbench.report.evidence.comparisons import FOLD_ACCURACY, PRIMARY, Evidence
 from lossbench.report.evidence.material import gather
-from lossbench.report.sections import folds, quality
+from lossbench.report.sections import folds, quality, setting
 from lossbench.run import evaluation
 from lossbench.run.data import forget, task_data
 from lossbench.run.execution import execute
+from lossbench.sweep import dry_run
 
 LFW = 'tasks=[{dataset="lfw", protocol="verification"}]'
 ONE = ('recipes=["softmax"]', "training.input_size=16", "training.epochs=1", "training.batch_size=16")
@@ -116,8 +117,12 @@ def test_a_study_is_a_fold_searched_on_view_1(faces, tmp_path):
     assert table.loc[table["role"].isin(["trial", "candidate"]), "fold"].isna().all()
     assert not {spec["deal"] for spec in specs(store, table)} - {None}, "View 1 and the folds stay what they are"
     assert set(table.loc[table["recipe"] == "pixels", "fold"]) == {0, 1, 2}
+    said = dry_run.describe(plan, store, 1)
+    assert "; a study is one of 5 folds, of which these are the last one's sizes; at least " in said
+    assert "every study" not in said
     material = gather("ablation", tmp_path)
     task = "lfw/verification"
+    assert setting.data(material, task).endswith(" samples (in the last fold)")
     assert material.values(task, "softmax", PRIMARY)[2] == pytest.approx(
         finals.loc[finals["study"] == 2, PRIMARY].mean()
     )

@@ -25,7 +25,8 @@ def data(material: Material, task: str) -> str:
         for name, word in PARTS.items()
         if (part := parts.get(name)) and part["samples"]
     ]
-    return "; ".join(sizes) + _asking(material, task)
+    folds = "" if not sizes or material.one_test(task) else " (in the last fold)"
+    return "; ".join(sizes) + folds + _asking(material, task)
 
 
 def _asking(material: Material, task: str) -> str:
