@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,15 @@ def test_a_cost_that_reads_alike_is_said_once(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(headline, "relative_step", lambda material, task, recipe: 1.21 + 0.01 * len(recipe))
         assert line(evidence).startswith(f"center ties for first on {TASK} at 1.3 times the bare step. It")
+
+
+def test_tasks_without_the_leader_come_last_and_those_alike_together(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path / "clear", CLEAR)
+    alike = answer(evidence_of(tmp_path / "alike", ALIKE, baselines=()), TASK)
+    others = [replace(alike, task=task) for task in ("a/open-set", "b/open-set")]
+    assert headline.headline(evidence, [others[0], answer(evidence, TASK), others[1]]) == (
+        f"center wins on {TASK}. It is better than softmax. On a/open-set and b/open-set no recipe was shown to differ."
+    )
 
 
 def test_what_was_not_told_from_the_reference_is_not_called_better(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def headline(evidence: Evidence, answers: Sequence[Answer]) -> str:
         says = f"Training pays with {pick} only,"
     text = f"{says} on {_where(led, answers)}{_cost(evidence, led, pick, rivals)}."
     rest = [each for each in answers if each.task not in led]
-    return " ".join(filter(None, (text, _elsewhere(rest), _versus_reference(evidence, led, pick))))
+    return " ".join(filter(None, (text, _versus_reference(evidence, led, pick), _elsewhere(rest))))
 
 
 def _pick(evidence: Evidence, tops: Mapping[str, Top]) -> tuple[str, list[str]]:
@@ -103,7 +103,10 @@ def _elsewhere(rest: Sequence[Answer]) -> str:
         return ""
     if len(rest) > NAMED:
         return f"On {len(rest)} tasks it does not."
-    return " ".join(f"On {each.task} {_instead(each)}." for each in rest)
+    tasks: dict[str, list[str]] = {}
+    for each in rest:
+        tasks.setdefault(_instead(each), []).append(each.task)
+    return " ".join(f"On {listed(where)} {what}." for what, where in tasks.items())
 
 
 def _instead(found: Answer) -> str:
