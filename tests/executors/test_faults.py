@@ -107,10 +107,8 @@ def test_killed_at_twenty_random_moments_an_experiment_ends_as_if_undisturbed(tm
         if process.returncode == 0:
             break
     assert kills >= 10  # the last ones may have met an experiment that was done
-    retry = [
-        *command(disturbed, *settings, workers=0),
-        "--retry-failed",
-    ]  # a run that chance killed three times has failed
+    # A run that chance killed three times has failed.
+    retry = [*command(disturbed, *settings, workers=0), "--retry-failed"]
     subprocess.run(retry, check=True, capture_output=True, timeout=LIMIT_S)
     assert figures(disturbed).equals(figures(undisturbed))
 

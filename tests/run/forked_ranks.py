@@ -12,6 +12,8 @@ import socket
 import sys
 import traceback
 
+import torch._dynamo  # noqa: F401  # for all ranks: torch, and what the first optimizer of each would import
+
 
 def serve(rank: int, count: int, port: int) -> None:
     """Be one rank of the script."""
