@@ -107,7 +107,7 @@ class Material:
                 if "spec" in self.record(str(run)):
                     return bool(self.record(str(run))["spec"].get("deal") is not None)
         settings = self.experiment["tasks"][self.tasks.index(task)]
-        return bool(settings.get("splits", "dealt") == "dealt" and settings["protocol"] != "verification")
+        return settings.get("splits", "dealt") == "dealt" and self.one_test(task)
 
     def one_test(self, task: str) -> bool:
         """Whether all studies test on the same samples: under verification each tests a fold of its own."""
