@@ -83,12 +83,12 @@ class Plan:
     def run_counts(self, task: Task, study: int, recipes: Sequence[Recipe]) -> Counts:
         """How many runs of each kind a study of a task with these recipes has, baselines among the final ones."""
         budget = self.experiment.budget
-        searched = [recipe for recipe in recipes if recipe.searched and budget.trials > 1]
-        trials = len(searched) * budget.trials + len(recipes) - len(searched)
-        tried_again = len(searched) * (min(budget.candidates, budget.trials - 1) + 1) * budget.candidate_seeds
+        searches = sum(bool(recipe.searched) for recipe in recipes)
+        others = min(budget.candidates, budget.trials - 1)  # than the default, tried again beside it
+        tried_again = (others + 1) * budget.candidate_seeds if others else 0
         finals = len(recipes) * budget.seeds * (2 if study <= DEFAULTS_UNTIL else 1)
         longer = len(recipes) * min(budget.seeds, LONGER_RUNS) if study <= budget.longer else 0
-        return Counts(trials + tried_again, finals + len(self.baseline_names(task, study)), longer)
+        return Counts(searches * (budget.trials + tried_again), finals + len(self.baseline_names(task, study)), longer)
 
     def baseline_names(self, task: Task, study: int) -> list[str]:
         """The baselines of a study, once for each of their runs: what no study changes is run in the first only."""

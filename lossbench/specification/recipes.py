@@ -49,7 +49,7 @@ class Recipe:
     Attributes:
         parts: of a staged recipe two, in turn.
         space: every parameter's range, `lr` first; parameters fixed by the experiment are not in it.
-        defaults: every parameter's value in trial 0, fixed ones included.
+        defaults: every parameter's value in trial 0 and where nothing is tuned, fixed ones included.
         neck, before_neck: as in `RunSpec`.
         negatives: as in `Training`.
     """

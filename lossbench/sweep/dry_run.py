@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from lossbench.specification.budget import Budget
 from lossbench.specification.plan import Plan
 from lossbench.specification.primary import most_queries
+from lossbench.specification.recipes import Recipe
 from lossbench.specification.task import Task
 from lossbench.specification.training_settings import Training
 from lossbench.store import Store
@@ -33,10 +34,8 @@ def describe(plan: Plan, store: Store, workers: int | None) -> str:
     for task in experiment.tasks:
         lines += [_described(plan, task), *(f"  warning: {warning}" for warning in too_few_steps(plan, task))]
     for recipe in plan.recipes:
-        searched = ", ".join(recipe.searched) or "nothing"
-        trials = _counted(experiment.budget.trials if recipe.searched else 1, "trial")
-        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {searched} in {trials} a study")
-    lines.append(f"  {_budget(experiment.budget)}")
+        lines.append(f"  recipe {recipe.name}: {recipe.sampler} batches; tunes {_tuned(recipe, experiment.budget)}")
+    lines.append(f"  {_budget(plan)}")
     part = "" if plan.share == (1, 1) else f" in part {plan.share[0]} of {plan.share[1]} of the studies"
     ends = [looked.planned] if looked.most == looked.planned else [looked.planned, looked.most]
     runs = _range(str(planned.total()) for planned in ends)
@@ -85,8 +84,15 @@ def _squares(task: Task, training: Training) -> str:
     return f", {FITS[task.fit]} at {size} x {size} pixels"
 
 
-def _budget(budget: Budget) -> str:
+def _tuned(recipe: Recipe, budget: Budget) -> str:
+    """`lr, lambda in 6 trials a study`, or `nothing`."""
+    named = ", ".join(recipe.searched)
+    return f"{named} in {_counted(budget.trials, 'trial')} a study" if named else "nothing"
+
+
+def _budget(plan: Plan) -> str:
     """What a dry run says of the studies, and of what a recipe gets in one."""
+    budget = plan.experiment.budget
     least, most = budget.studies.least, budget.studies.most
     studies = f"{least} to {most} studies, as many as decide the top" if least < most else _counted(least, "study")
     again = (
@@ -95,7 +101,8 @@ def _budget(budget: Budget) -> str:
     )
     longer = f"; twice the epochs too in {_counted(min(budget.longer, most), 'study')}" if budget.longer else ""
     racing = "; recipes clearly beaten leave" if budget.racing else ""
-    finals = f"{again if budget.trials > 1 else ''}{_counted(budget.seeds, 'final run')}"
+    chosen = budget.trials > 1 and any(recipe.searched for recipe in plan.recipes)
+    finals = f"{again if chosen else ''}{_counted(budget.seeds, 'final run')}"
     return f"{studies}; of each recipe in a study {finals}{longer}{racing}"
 
 

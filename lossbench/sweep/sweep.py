@@ -163,6 +163,9 @@ class Sweep:
         for name, number in _numbered(self.plan.baseline_names(study.task, study.number)):
             self.feed.need([self._job(study, name, "baseline", None, number, study.baseline(name, number), {})])
         for recipe in recipes:
+            if not recipe.searched:
+                self._need_finals(study, recipe, [dict(recipe.defaults)], 0, partial(scored, recipe))
+                continue
             search = self.searches[search_name(study, recipe)] = study.search(recipe)
             self._next_generation(study, search, partial(scored, recipe))
 
@@ -201,15 +204,20 @@ class Sweep:
             again = [scores[place * count : (place + 1) * count] for place in range(len(shortlist))] if scores else []
             choice = choose(shortlist, [search.scores[trial] for trial in shortlist], again)
             self.choices[study.task, study.number, recipe.name] = choice
-            self._need_finals(study, search, choice.trial, scored)
+            self._need_finals(study, recipe, search.points, choice.trial, scored)
 
         self.feed.need(jobs, then=decided, priority=TRIAL) if jobs else decided([])
 
     def _need_finals(
-        self, study: Study, search: Search, trial: int, scored: Callable[[list[float | None]], None]
+        self,
+        study: Study,
+        recipe: Recipe,
+        points: Sequence[Point],
+        trial: int,
+        scored: Callable[[list[float | None]], None],
     ) -> None:
         """The chosen point's final runs, which score it, and what is held against them."""
-        recipe, values, default = search.recipe, search.points[trial], search.points[0]
+        values, default = points[trial], points[0]
         numbers = range(1, self.plan.experiment.budget.seeds + 1)
         finals = [study.final(recipe, values, number, whole=True) for number in numbers]
         jobs = [self._job(study, recipe.name, "final", trial, *run, values) for run in enumerate(finals, 1)]

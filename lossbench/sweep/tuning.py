@@ -28,7 +28,7 @@ Point = dict[str, Value]
 
 
 class Search:
-    """The trials of one recipe in one study of a task.
+    """The trials of one recipe in one study of a task; of a recipe with something to tune.
 
     Trial 0 is the default. The next ones are a scrambled Halton sequence (Owen 2017, arXiv:1706.02808): the learning
     rate in base 2, with a scramble that all recipes of the study share, so that a recipe with more parameters sees no
@@ -44,7 +44,7 @@ class Search:
     def __init__(self, recipe: Recipe, trials: int, *, rates_seed: int, seed: int) -> None:
         self.recipe = recipe
         self.searched = recipe.searched
-        self.trials = trials if self.searched else 1
+        self.trials = trials
         self.points: list[Point] = []
         self.scores: list[float | None] = []
         self._asked: list[optuna.Trial] = []

@@ -19,7 +19,7 @@ from lossbench.report.evidence.comparisons import Evidence
 from lossbench.report.evidence.leaders import own_interval, top
 from lossbench.report.evidence.material import PRIMARY, gather
 from lossbench.report.evidence.variance import parts
-from lossbench.report.sections import convergence, effects, errors, findings, ranking, tuned, variance
+from lossbench.report.sections import convergence, effects, errors, findings, protocol, ranking, tuned, variance
 from lossbench.report.sections.headline import headline
 from lossbench.report.sections.verdict import Answer, answer
 from lossbench.report.writing import formats
@@ -347,6 +347,32 @@ def test_shares_of_variance_are_those_of_a_recomputation(tmp_path: Path) -> None
     assert [row.cells[0].text for row in table.rows] == ["center", "triplet"]
     (said,) = [one for one in findings.findings(found, TASK) if one.question == "Would it hold on other test images?"]
     assert "which is wider" in said.text
+
+
+def test_a_recipe_with_nothing_to_tune_costs_its_final_runs_only(tmp_path: Path) -> None:
+    material = gather("toy", fill(tmp_path, scores(), trials=6))
+
+    def cost() -> float:
+        table = variance.table(Evidence(material), TASK)
+        assert table is not None
+        return next(row.cells[-2].value for row in table.rows if row.cells[0].text == "triplet")
+
+    tuned_s = cost()
+    for entry in material.plan["recipes"]:
+        entry["searched"] = {}
+    assert tuned_s / cost() == pytest.approx(6 + 2 * 2 + 1), "trials, both candidates with two fresh seeds, final run"
+
+
+def test_where_nothing_is_tuned_protocol_and_table_speak_of_no_trials(tmp_path: Path) -> None:
+    material = gather("toy", fill(tmp_path, scores(), seeds=2))
+    searched = "task and study 2 trials, 1 candidate beside the default, each with 2 fresh seeds, 2 final runs;"
+    assert searched in dict(protocol.protocol(material).facts)["budget"]
+    for entry in material.plan["recipes"]:
+        entry["searched"] = {}
+    assert "task and study 2 final runs, nothing is tuned" in dict(protocol.protocol(material).facts)["budget"]
+    table = tuned.table(Evidence(material), TASK)
+    assert [column.label for column in table.columns] == ["recipe", "lr"]
+    assert table.notes[0] == "Nothing was tuned."
 
 
 def test_studies_on_folds_of_their_own_have_other_classes_among_them(tmp_path: Path) -> None:

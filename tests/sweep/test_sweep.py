@@ -211,13 +211,26 @@ def test_a_failed_trial_counts_and_the_rest_goes_on(tmp_path):
     assert record["error"] == "RuntimeError: no such luck"
 
 
-def test_a_recipe_with_nothing_to_tune_has_one_trial_and_shares_its_runs(tmp_path):
-    plan = tiny_plan('recipes=["softmax"]', "params.softmax.lr=0.002", "training.epochs=1")
+def test_a_recipe_with_nothing_to_tune_has_no_trials_and_shares_its_runs(tmp_path):
+    plan = tiny_plan('recipes=["softmax", "triplet"]', "params.softmax.lr=0.002", "training.epochs=1")
+    text = dry_run.describe(plan, Store(tmp_path), 1)
+    assert "recipe softmax: uniform batches; tunes nothing\n" in text
+    assert "recipe triplet: balanced batches; tunes lr, margin in 2 trials a study\n" in text
     store, _ = sweep(plan, tmp_path)
-    table = figures(store, plan)
+    everything = figures(store, plan)
+    assert f"\n{len(everything)} planned runs" in text
+    table = everything[everything["recipe"] == "softmax"]
+    assert set(table["role"]) == {"final", "default"}
     finals, defaults = table[table["role"] == "final"], table[table["role"] == "default"]
-    assert (table["role"] == "trial").sum() == 1
-    assert finals["run_id"].iloc[1] == defaults["run_id"].iloc[1], "all but the first, which measures more"
+    assert list(finals["run_id"]) == list(defaults["run_id"])
+    assert set(table["param.lr"]) == {0.002}
+    assert {each["recipe"] for each in store.read_plan(plan.experiment.name)["choices"]} == {"triplet"}
+
+
+def test_where_nothing_is_tuned_a_dry_run_speaks_of_no_trials(tmp_path):
+    plan = tiny_plan('recipes=["softmax"]', "params.softmax.lr=0.002", "budget.longer=0", "budget.studies=3")
+    text = dry_run.describe(plan, Store(tmp_path), 1)
+    assert "\n  3 studies; of each recipe in a study 2 final runs\n" in text
 
 
 def test_experiments_share_runs(finished, tmp_path):

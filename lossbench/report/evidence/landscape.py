@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -99,12 +97,9 @@ def _posterior(points_bytes: bytes, scores_bytes: bytes, count: int, places: tup
 
 def _ranges(material: Material, recipe: str) -> dict[str, tuple[float, float, bool]]:
     """Searched parameters with low, high and whether the scale is logarithmic."""
-    searched: Mapping[str, Any] = next(
-        (entry["searched"] for entry in material.plan["recipes"] if entry["name"] == recipe), {}
-    )
     return {
         name: (float(found["low"]), float(found["high"]), bool(found["log"]))
-        for name, found in searched.items()
+        for name, found in material.searched(recipe).items()
         if "low" in found and found["low"] < found["high"]
     }
 

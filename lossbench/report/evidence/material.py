@@ -94,7 +94,11 @@ class Material:
     @property
     def tuned(self) -> bool:
         """Whether anything was searched."""
-        return self.experiment["budget"]["trials"] > 1 and any(entry["searched"] for entry in self.plan["recipes"])
+        return self.experiment["budget"]["trials"] > 1 and any(map(self.searched, self.recipes))
+
+    def searched(self, recipe: str) -> Mapping[str, Any]:
+        """The parameters that a recipe tunes, with their ranges."""
+        return next((entry["searched"] for entry in self.plan["recipes"] if entry["name"] == recipe), {})
 
     def studies(self, task: str) -> int:
         """Planned studies of a task."""

@@ -204,6 +204,6 @@ def _run_row(material: Material, task: str, recipe: str) -> Row:
             Cell(formats.share(active), active),
             Cell(formats.count(parameters), parameters),
             Cell(formats.score(tuning, 1), tuning),
-            Cell(str(len(trials)), float(len(trials))),
+            Cell(str(len(trials)), float(len(trials))) if len(trials) else Cell(formats.NONE),
         )
     )

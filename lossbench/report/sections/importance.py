@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from lossbench.report.evidence import pooled
@@ -22,9 +23,7 @@ def importances(material: Material, task: str, recipe: str) -> dict[str, float]:
     The evaluator asks which parameters separate the top quarter of trials from all of the searched space (Watanabe et
     al. 2023, arXiv:2304.10255). Trials of all studies are pooled, each less its study's mean: deals differ in height.
     """
-    searched: dict[str, Any] = next(
-        (entry["searched"] for entry in material.plan["recipes"] if entry["name"] == recipe), {}
-    )
+    searched = material.searched(recipe)
     columns = [f"param.{name}" for name in searched]
     trials = pooled.trials(material, task, recipe, columns)
     if not searched or len(trials) < LEAST_TRIALS:
@@ -59,7 +58,7 @@ def table(evidence: Evidence, task: str) -> Table:
     return make_table("importances", f"Importance of hyper-parameters, {task}", columns, rows, notes=notes)
 
 
-def _ped_anova(searched: dict[str, Any], trials: list[dict[Any, Any]]) -> dict[str, float]:
+def _ped_anova(searched: Mapping[str, Any], trials: list[dict[Any, Any]]) -> dict[str, float]:
     import optuna  # half a second, and only reports with enough trials need it
 
     distributions = {name: _distribution(found) for name, found in searched.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 from lossbench.report.evidence.material import Material
 from lossbench.report.sections.setting import data
+from lossbench.report.writing import formats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +108,12 @@ def _budget(material: Material) -> str:
         return f"{budget['seeds']} seeds of embeddings from elsewhere"
     studies = budget.get("studies", 1)
     count = f"{studies['least']} to {studies['most']}" if isinstance(studies, Mapping) else str(studies)
-    parts = [f"{budget['trials']} trials"]
-    if budget.get("candidates"):
-        parts.append(
-            f"{budget['candidates']} candidates beside the default, each with {budget['candidate_seeds']} fresh seeds"
-        )
-    parts.append(f"{budget['seeds']} final runs")
+    parts = []
+    if material.tuned:
+        candidates = formats.counted(budget["candidates"], "candidate")
+        fresh = formats.counted(budget["candidate_seeds"], "fresh seed")
+        parts = [formats.counted(budget["trials"], "trial"), f"{candidates} beside the default, each with {fresh}"]
+    parts.append(f"{formats.counted(budget['seeds'], 'final run')}{'' if parts else ', nothing is tuned'}")
     return f"studies: {count}; for each recipe, task and study {', '.join(parts)}"
 
 

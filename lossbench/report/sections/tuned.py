@@ -19,7 +19,10 @@ PAPER = "Wen et al. 2016 train with lambda 0.003 and alpha 0.5."
 
 
 def table(evidence: Evidence, task: str) -> Table:
-    """One row a recipe: the chosen values over studies, trial score against fresh candidates, and the trials' fate."""
+    """One row a recipe: the chosen values over studies, trial score against fresh candidates, and the trials' fate.
+
+    The values alone where nothing was tuned.
+    """
     material = evidence.material
     names = material.columns("param.")
     columns = [
@@ -41,7 +44,12 @@ def table(evidence: Evidence, task: str) -> Table:
     )
     if any(loss.startswith("center") for recipe in material.recipes for loss in material.losses(recipe)):
         notes = (*notes, PAPER)
-    return make_table("tuned", f"Tuned values, {task}", columns, rows, notes=notes)
+    if material.tuned:
+        return make_table("tuned", f"Tuned values, {task}", columns, rows, notes=notes)
+    given = 1 + len(names)
+    fixed = [Row(row.cells[:given]) for row in rows]
+    notes = ("Nothing was tuned.", *notes[1:])
+    return make_table("tuned", f"Values of the parameters, {task}", columns[:given], fixed, notes=notes)
 
 
 def chosen(material: Material, task: str, recipe: str) -> dict[int, int]:

@@ -81,14 +81,21 @@ def _seconds_text(seconds: float) -> str:
 
 def _cost(material: Material, task: str, part: Parts) -> dict[str, float]:
     """Seconds by more studies and by more final runs; NaN where no run measured its seconds."""
-    budget = material.experiment["budget"]
     prices = [_seconds(material, task, part.a, role) for role in ("trial", "candidate", "final")]
     trial, candidate, final = prices
     if math.isnan(final) or material.unit == "seed":
         return {"studies": math.nan, "seeds": math.nan}
-    search = Search(trials=budget["trials"], candidates=budget["candidates"], candidate_seeds=budget["candidate_seeds"])
     spent = Prices(trial_s=_or(trial, final), candidate_s=_or(candidate, final), final_s=final)
-    return cost_of_halving(part.components, search, budget["seeds"], spent)
+    return cost_of_halving(part.components, _search(material, part.a), material.experiment["budget"]["seeds"], spent)
+
+
+def _search(material: Material, recipe: str) -> Search:
+    """A recipe's search in a study; one with nothing to tune has none, and one of a single trial no candidates."""
+    budget = material.experiment["budget"]
+    trials = budget["trials"] if material.searched(recipe) else 0
+    others = min(budget["candidates"], trials - 1)
+    seeds = budget["candidate_seeds"] if others > 0 else 0
+    return Search(trials=trials, candidates=max(0, others), candidate_seeds=seeds)
 
 
 def _or(seconds: float, instead: float) -> float:
