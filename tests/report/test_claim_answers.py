@@ -156,28 +156,51 @@ def test_who_never_reaches_the_score_is_censored_and_not_dropped(tmp_path: Path,
     assert "triplet never reached the score in 8 studies: counted as the last step, it may be more" in sentence(check)
 
 
+STEPS = {"metric": "curve.steps_to_score", "direction": "not higher", "effect": 1.0}
+ACCURACY = {
+    "metric": "test.head_accuracy",
+    "direction": "higher",
+    "effect": 0.0,
+    "comparison": ["softmax", 0.9],
+}
+
+
 @pytest.mark.parametrize(
-    ("longer", "verdict"),
+    ("gains", "asked", "found"),
     [
-        ({"softmax": 0.01, "triplet": 0.01}, "supported"),
-        ({"softmax": 0.06, "triplet": 0.0}, "unanswerable"),
+        ({"softmax": 0.01, "triplet": 0.01}, STEPS, ""),
+        ({"softmax": 0.06, "triplet": 0.0}, STEPS, "twice the epochs move triplet against softmax by −0.060"),
+        ({"softmax": 0.0, "triplet": 0.06}, ACCURACY, ""),
+        ({"softmax": 0.06, "triplet": 0.06}, ACCURACY, "twice the epochs move softmax by +0.060"),
     ],
 )
-def test_claims_of_trained_networks_wait_for_the_convergence_check(
-    tmp_path: Path, longer: dict[str, float], verdict: str
+def test_claims_of_trained_networks_wait_for_a_check_of_what_they_compare(
+    tmp_path: Path, gains: dict[str, float], asked: dict[str, Any], found: str
 ) -> None:
-    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.55, seed=2)}
+    """Whatever twice the epochs do to others: the difference of two must stand still, of one its own score."""
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.55, seed=2), "center": noise(0.7, seed=3)}
     jitter = np.random.default_rng(5).normal(scale=1e-4, size=8)
-    twice = {
-        name: list(np.array(scores[name]) + gain + (jitter if name == "softmax" else 0))
-        for name, gain in longer.items()
-    }
-    found = answered(tmp_path, claim("not higher", 1.0, metric="curve.steps_to_score"), scores=scores, longer=twice)
-    assert found.verdict == verdict
-    if verdict == "unanswerable":
-        assert "it speaks of trained networks, and training twice as long moves the comparison" in sentence(
-            found.checks[0]
-        )
+    twice = {name: list(np.array(own) + gains.get(name, 0.0)) for name, own in scores.items()}
+    twice["softmax"] = list(twice["softmax"] + jitter)
+    (check,) = answered(tmp_path, claim(**asked), scores=scores, longer=twice).checks
+    assert ("speaks of trained networks" in check.reason) == bool(found)
+    assert found in check.reason
+    if found:
+        assert check.verdict == "unanswerable"
+
+
+def test_where_it_was_not_asked_for_twice_the_epochs_claims_of_trained_networks_are_answered(tmp_path: Path) -> None:
+    assert answered(tmp_path, claim(**STEPS)).verdict == "supported"
+
+
+def test_of_three_studies_no_claim_of_trained_networks_is_shown(tmp_path: Path) -> None:
+    """Not moved by anything that shows, nor shown to stand still."""
+    scores = {"softmax": noise(0.5, seed=1), "triplet": noise(0.55, seed=2)}
+    twice = {name: list(np.array(own[:3]) + noise(0, 0.01, seed=7)[:3]) for name, own in scores.items()}
+    twice["triplet"] = list(np.add(scores["triplet"][:3], [0.02, -0.01, 0.005]))
+    (check,) = answered(tmp_path, claim(**STEPS), scores=scores, longer=twice).checks
+    assert check.verdict == "unanswerable"
+    assert "whether twice the epochs move triplet against softmax cannot be told: " in check.reason
 
 
 def test_a_cost_claim_is_answered_by_the_rounds_of_the_probe(tmp_path: Path) -> None:

@@ -139,8 +139,10 @@ def test_without_a_catch_a_card_says_what_was_looked_for_and_no_more(tmp_path: P
             catches[trials, checked is not None] = card.card(evidence, TASK, answer(evidence, TASK)).beware
     unchecked = ("whether training was long enough was not checked",)
     assert catches[2, False] == catches[1, False] == unchecked
-    assert catches[2, True] == ("nothing found: no trouble, trained to the end, none below its default",)
-    assert catches[1, True] == ("nothing found: no trouble, trained to the end",)
+    assert catches[2, True] == (
+        "nothing found: no trouble, twice the epochs move no effect at the top, none below its default",
+    )
+    assert catches[1, True] == ("nothing found: no trouble, twice the epochs move no effect at the top",)
     assert catches[0, False] == ("nothing found: no trouble",), "embeddings from elsewhere"
 
 

@@ -143,10 +143,14 @@ def _pilot(material: Material) -> Sequence[Mapping[str, Any]]:
 
 
 def _nothing(material: Material) -> str:
-    """`nothing found: no trouble, trained to the end, none below its default`: what was looked for."""
-    trained = ", trained as long as the pilot found" if _pilot(material) else ", trained to the end"
-    looked = (trained if material.unit == "study" else "") + (", none below its default" if material.tuned else "")
-    return f"nothing found: no trouble{looked}"
+    """`nothing found: no trouble, none below its default`: all that was looked for."""
+    looked = ["no trouble"]
+    if material.unit == "study":
+        piloted = bool(_pilot(material))
+        looked.append("trained as long as the pilot found" if piloted else "twice the epochs move no effect at the top")
+    if material.tuned:
+        looked.append("none below its default")
+    return f"nothing found: {', '.join(looked)}"
 
 
 def _like_reference(evidence: Evidence, task: str, found: Top) -> list[str]:

@@ -3,7 +3,7 @@
 A claim about a difference (or about a distance from a number) is tested against its own smallest effect by a paired t
 test over studies, or over rounds of the cost probe. Holm corrects over the experiment's tests of scores, and over those
 of times apart: how busy a machine was must not tip a verdict on scores, which repeat bit by bit. `equal` is tested by
-two one-sided tests. Claims that speak of trained networks wait for the convergence check.
+two one-sided tests. Claims that speak of trained networks wait for a convergence check of what they compare.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
 from lossbench.specification.claims import STEPS_TO_SCORE, TIMED, digest
 from lossbench.specification.experiment import UNSEEDED
 from lossbench.specification.task import named_in
-from lossbench.statistics.convergence import ConvergenceAnswer
 from lossbench.statistics.effects import Effect, paired_effect
 from lossbench.statistics.looks import LEAST_RANKED, looks_until
 from lossbench.statistics.multiplicity import holm
@@ -134,8 +133,7 @@ def answers(evidence: Evidence) -> tuple[Answer, ...]:
     claims = [dict(claim) for claim in material.experiment.get("claims", ())]
     if not claims:
         return ()
-    standings = {task: check.answer for task in material.tasks if (check := convergence.checked(evidence, task))}
-    checks = _holm_corrected([check for claim in claims for check in _checks(material, claim, standings)])
+    checks = _holm_corrected([check for claim in claims for check in _checks(material, claim)])
     known = material.store.read_claims(material.name)
     found = []
     for text in dict.fromkeys(claim["text"] for claim in claims):
@@ -212,11 +210,11 @@ def summary(found: Iterable[Answer]) -> str:
     return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in order if verdict in verdicts)
 
 
-def _checks(material: Material, claim: Mapping[str, Any], standings: Mapping[str, ConvergenceAnswer]) -> list[Check]:
+def _checks(material: Material, claim: Mapping[str, Any]) -> list[Check]:
     tasks = [task for task in material.tasks if _about(claim.get("task"), task)]
     if not tasks:
         return [_unanswerable("", claim, f"no task of this experiment is {claim['task']}")]
-    return [_check(material, task, claim, standings) for task in tasks]
+    return [_check(material, task, claim) for task in tasks]
 
 
 def _about(wanted: str | None, task: str) -> bool:
@@ -224,16 +222,13 @@ def _about(wanted: str | None, task: str) -> bool:
     return wanted is None or wanted in (task, dataset, short, f"{dataset}/{short}")
 
 
-def _check(
-    material: Material, task: str, claim: Mapping[str, Any], standings: Mapping[str, ConvergenceAnswer]
-) -> Check:
+def _check(material: Material, task: str, claim: Mapping[str, Any]) -> Check:
     first, second = claim["comparison"]
     for side in claim["comparison"]:
         if isinstance(side, str) and side not in (*material.recipes, *material.baselines):
             return _unanswerable(task, claim, f"{side} is no recipe of this experiment")
-    if claim["metric"] in TRAINED and (standing := standings.get(task, "holds")) != "holds":
-        why = "moves the comparison" if standing == "moves" else "cannot be told to leave the comparison as it is"
-        return _unanswerable(task, claim, f"it speaks of trained networks, and training twice as long {why}")
+    if untrained := _untrained(material, task, claim):
+        return _unanswerable(task, claim, untrained)
     one = derived.values(material, task, first, claim["metric"])
     if isinstance(second, str):
         other = derived.values(material, task, second, claim["metric"])
@@ -265,6 +260,18 @@ def _check(
         p_holm=math.nan,
         reason=reason,
     )
+
+
+def _untrained(material: Material, task: str, claim: Mapping[str, Any]) -> str:
+    """Why a claim that speaks of trained networks has none to speak of; empty where it has."""
+    change = convergence.of_claim(material, task, claim["comparison"]) if claim["metric"] in TRAINED else None
+    if change is None or change.answer == "holds":
+        return ""
+    sides = " against ".join(filter(None, (change.a, change.b)))
+    moved = f"{formats.signed(change.effect.mean)} {formats.interval(change.effect.low, change.effect.high)} of MAP@R"
+    if change.answer == "moves":
+        return f"it speaks of trained networks, and twice the epochs move {sides} by {moved}"
+    return f"it speaks of trained networks, and whether twice the epochs move {sides} cannot be told: {moved}"
 
 
 def _units(material: Material, claim: Mapping[str, Any]) -> str:

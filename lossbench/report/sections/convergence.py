@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -11,7 +13,8 @@ from lossbench.report.evidence.leaders import own_interval, top
 from lossbench.report.evidence.material import PRIMARY, Material
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, Table, make_table
-from lossbench.statistics.convergence import Convergence, check_convergence
+from lossbench.statistics.convergence import Change, Convergence, check_convergence
+from lossbench.statistics.effects import paired_effect
 
 LONGER = "longer"
 RUN = ["study", "seed"]
@@ -31,6 +34,27 @@ def checked(evidence: Evidence, task: str) -> Convergence | None:
     names = {name for pair in regions for name in pair}
     twice = {name: material.values(task, name, PRIMARY, LONGER) for name in names}
     return check_convergence({name: _once(material, task, name) for name in names}, twice, regions)
+
+
+def of_claim(material: Material, task: str, sides: Sequence[object]) -> Change | None:
+    """Whether twice the epochs move what a claim compares; what is no recipe, as a number, stands still.
+
+    None where not every recipe among the sides has runs with twice the epochs.
+    """
+    a, b = (side if side in material.recipes else "" for side in sides)
+    names = {str(name) for name in (a, b) if name}
+    if not names or not all(len(material.rows(task, name, LONGER)) for name in names):
+        return None
+    final = {name: material.values(task, name, PRIMARY) for name in names}
+    once = {name: _once(material, task, name) for name in names}
+    twice = {name: material.values(task, name, PRIMARY, LONGER) for name in names}
+    for scores in (final, once, twice):
+        scores[""] = dict.fromkeys(itertools.chain.from_iterable(scores.values()), 0.0)
+    studies = sorted(final[a].keys() & final[b].keys())
+    own = paired_effect(*([final[side][study] for study in studies] for side in (a, b)))
+    region = max((own.high - own.low) / 2, EQUIVALENCE[PRIMARY])
+    (change,) = check_convergence(once, twice, {(a, b): region}).changes
+    return change
 
 
 def warnings(evidence: Evidence, task: str) -> list[str]:

@@ -120,13 +120,14 @@ def _other_classes(evidence: Evidence, task: str) -> Iterator[Finding]:
     pair, low, high = found
     effect = pair.effect
     closed = named_in(task)[1] == "closed-set"
+    same, other = formats.interval(effect.low, effect.high), formats.interval(low, high)
     yield Finding(
         about=task,
         question=f"Would it hold on other test {'images' if closed else 'classes'}?",
         text=f"{pair.a} against {pair.b}: {formats.signed(effect.mean)}. Another study on this test set: "
-        f"{formats.interval(effect.low, effect.high)}. With other test {'images' if closed else 'classes'} of the same "
-        f"kind too: {formats.interval(low, high)}, which is wider (95 % intervals, unadjusted; jackknife over "
-        f"{'groups of images' if closed else 'classes'}).",
+        f"{same}. With other test {'images' if closed else 'classes'} of the same kind too: "
+        f"{'the same to these digits' if same == other else f'{other}, which is wider'} (95 % intervals, unadjusted; "
+        f"jackknife over {'groups of images' if closed else 'classes'}).",
         confirmatory=False,
     )
 
