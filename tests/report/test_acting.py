@@ -93,6 +93,12 @@ def test_the_printed_code_goes_on_with_the_network_in_a_second_stage():
     assert [type(each).__name__ for each in executed(text)["losses"]] == ["TripletLoss"]
 
 
+def test_the_printed_code_of_a_neck_without_a_loss_before_it_runs():
+    printed = code(to_json(run_spec("softmax", "neck=batchnorm", "training.batch_size=32", "embedding_dim=8")))
+    assert "BEFORE)" not in printed
+    assert executed(printed)["network"].neck.num_batches_tracked > 0
+
+
 def test_the_printed_code_has_the_neck_and_the_place_of_each_loss():
     spec = to_json(run_spec("softmax+triplet", "neck=batchnorm", "training.batch_size=32", "embedding_dim=8"))
     found = executed(code(spec))

@@ -134,7 +134,7 @@ def foreign_files(spec: Mapping[str, Any]) -> Sequence[str]:
 def _loss(spec: Mapping[str, Any], term: Mapping[str, Any]) -> str:
     weight = _value(float(term["weight"]))
     if spec.get("neck"):
-        weight = f"({weight}, {'BEFORE' if term['loss'] in spec['before_neck'] else 'AFTER'})"
+        weight = f"({weight}, {'BEFORE' if term['loss'] in spec.get('before_neck', ()) else 'AFTER'})"
     params = "".join(f", {python_name(name)}={_value(value)}" for name, value in term["params"])
     return f'    find("loss", {quoted(term["loss"])}).build(problem{params}): {weight},'
 
