@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -44,8 +45,20 @@ def environment(device: str) -> dict[str, str]:
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(),
     }
     return found if device == "cpu" else found | {"gpu": torch.cuda.get_device_name()}
+
+
+def _processor() -> str:
+    """The CPU's name and model: two kinds of one capability may still round a product of matrices differently."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    except OSError:
+        first = ""
+    found = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in first.splitlines())}
+    name = found.get("model name") or platform.processor() or platform.machine()
+    return f"{name} (family {found['cpu family']}, model {found['model']})" if "cpu family" in found else name
 
 
 def is_lost(device: str) -> bool:
