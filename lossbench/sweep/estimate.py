@@ -81,9 +81,9 @@ def survey(plan: Plan, store: Store) -> Survey:
 
 
 def seconds_left(looked: Survey, planned: Counter[Kind]) -> float:
-    """Seconds of work for one worker to all runs `planned`: per kind the mean of those stored, else from its images.
+    """Seconds of work for one worker to all runs `planned`.
 
-    NaN before a pilot has found how long a run is.
+    Per kind the mean of stored runs that trained, else from its images. NaN before a pilot found how long a run is.
     """
     plan = looked.plan
     if plan.experiment.training.piloted:
@@ -117,6 +117,6 @@ def _kind(job: Job) -> Kind:
 def _mean_seconds(found: Sequence[tuple[Job, float | None]]) -> Mapping[Kind, float]:
     times: dict[Kind, list[float]] = defaultdict(list)
     for job, seconds in found:
-        if seconds:
+        if seconds and job.role != "baseline":  # as on the board
             times[_kind(job)].append(seconds)
     return {kind: fmean(seconds) for kind, seconds in times.items()}

@@ -84,7 +84,8 @@ class Board:
         """Count a run and show it."""
         self.done[job.kind] += 1
         self._ran += not reused
-        if seconds := float(record.get("cost", {}).get("run_wall_s") or 0.0):
+        seconds = float(record.get("cost", {}).get("run_wall_s") or 0.0)
+        if seconds and job.role != "baseline":  # what trains nothing does not say how long training takes
             self._seconds.setdefault(job.kind, []).append(seconds)
         if not reused:
             sums, cost = self._shares.setdefault(job.recipe, [0.0, 0.0]), record.get("cost", {})
@@ -108,7 +109,8 @@ class Board:
     def left_s(self) -> dict[str, float]:
         """Kind to the seconds that its remaining runs will take, from the mean of those that are there.
 
-        A kind of which none is there takes the mean of all, twice the epochs twice that. Empty before the first run.
+        Of those that trained. A kind of which none is there takes the mean of all, twice the epochs twice that. Empty
+        before the first.
         """
         known = [seconds for found in self._seconds.values() for seconds in found]
         if not known:
@@ -120,7 +122,7 @@ class Board:
 
     @property
     def left(self) -> str:
-        """`about 3 min 20 s left: tuning 2 min 00 s, final runs 1 min 20 s`; empty before the first run."""
+        """`about 3 min 20 s left: tuning 2 min 00 s, final runs 1 min 20 s`; empty before the first run that trains."""
         parts = self.left_s
         if not parts:
             return ""

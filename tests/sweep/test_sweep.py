@@ -481,7 +481,7 @@ def test_the_estimate_follows_images_and_stored_times(finished):
     larger = tiny_plan(*FAST, "training.epochs=30")
     assert estimate.guess(larger, (task, "trials")) > 5 * estimate.guess(plan, (task, "trials"))
     found = estimate.survey(plan, Store(store.root)).found
-    finals = [seconds for job, seconds in found if job.role in ("final", "default", "baseline")]
+    finals = [seconds for job, seconds in found if job.role in ("final", "default")]
     looked = estimate.survey(tiny_plan(*FAST, "budget.seeds=3"), Store(store.root))
     assert estimate.seconds_left(looked, looked.planned) == pytest.approx(10 * sum(finals) / len(finals))
 
