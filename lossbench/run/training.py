@@ -20,7 +20,7 @@ from lossbench.run.optimizer import rate_factor
 from lossbench.run.resuming import Moving, Watched
 from lossbench.run.rows import Samples
 from lossbench.run.sampling import batch_plan
-from lossbench.run.stages import begin, starts_of
+from lossbench.run.stages import Turn, begin, starts_of
 from lossbench.run.unfinished import Unfinished
 from lossbench.specification.spec import RunSpec
 from lossbench.specification.training_settings import Training
@@ -56,8 +56,6 @@ def train(
         TimeLimitError: more than `time_limit_s` seconds at the end of an epoch, evaluation included.
     """
     settings = spec.training
-    steps_per_epoch = max(1, len(labels) // settings.batch_size)
-    precision = autocast(settings)
     starts = starts_of(spec)
     turn = begin(model, spec, 0, 0)
     silent = {f"loss.{term.name}": math.nan for losses in model.stages for term in losses}  # of the other stage
@@ -78,38 +76,7 @@ def train(
         began_cpu_s = time.process_time()
         if epoch > 1 and epoch in starts:
             turn = begin(model, spec, starts[epoch], history.steps)
-        factor = rate_factor(settings, steps_per_epoch * turn.stage.epochs)
-        plan = batch_plan(
-            turn.stage.sampler,
-            labels,
-            batch_size=settings.batch_size,
-            samples_per_class=settings.samples_per_class,
-            generator=turn.order,
-        ).to(images.device)
-        drawn = turn.augmentation.draw(plan, images.shape, images.device)
-        model.train(True)
-        sums = [torch.zeros((), device=images.device) for _ in model.losses]  # of their values; read once an epoch
-        own = parallel.share(plan.shape[1])  # of every batch; all of it, where this process trains alone
-        for step, (indices, targets) in enumerate(zip(plan[:, own], labels[plan], strict=True)):
-            batch = augmented(to_input(images[indices]), drawn, step, own)
-            clock.lap("sampling")
-            with precision:
-                embeddings = model.network(batch)
-            embeddings = parallel.gather(embeddings.float(), len(targets))  # losses compute in float32
-            clock.lap("forward")
-            total, values = combine(model.losses, embeddings, targets)
-            clock.lap("loss")
-            turn.optimizer.zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
-            parallel.sum_gradients(model.network)
-            clock.lap("backward")
-            now = factor(history.steps - turn.taken + step)
-            for group in turn.optimizer.param_groups:
-                group["lr"] = spec.lr * group["lr_factor"] * now
-            turn.optimizer.step()
-            for running, value in zip(sums, values, strict=True):
-                running += value
-            clock.lap("optimizer")
+        plan, sums = _steps(model, turn, images, labels, spec, history.steps - turn.taken, clock)
         history.steps += len(plan)
         history.images += plan.numel()
         history.cpu_s += time.process_time() - began_cpu_s
@@ -131,6 +98,47 @@ def train(
         if not _keep(history, model, epoch, scores, facts):
             break
     return history
+
+
+def _steps(
+    model: Model, turn: Turn, images: Samples, labels: Tensor, spec: RunSpec, taken: int, clock: Clock
+) -> tuple[Tensor, list[Tensor]]:
+    """An epoch of a stage that took `taken` steps before: rows of each batch (steps, B), each loss's sum of values."""
+    settings = spec.training
+    precision = autocast(settings)
+    factor = rate_factor(settings, max(1, len(labels) // settings.batch_size) * turn.stage.epochs)
+    plan = batch_plan(
+        turn.stage.sampler,
+        labels,
+        batch_size=settings.batch_size,
+        samples_per_class=settings.samples_per_class,
+        generator=turn.order,
+    ).to(images.device)
+    drawn = turn.augmentation.draw(plan, images.shape, images.device)
+    model.train(True)
+    sums = [torch.zeros((), device=images.device) for _ in model.losses]  # read once an epoch
+    own = parallel.share(plan.shape[1])  # of every batch; all of it, where this process trains alone
+    for step, (indices, targets) in enumerate(zip(plan[:, own], labels[plan], strict=True)):
+        batch = augmented(to_input(images[indices]), drawn, step, own)
+        clock.lap("sampling")
+        with precision:
+            embeddings = model.network(batch)
+        embeddings = parallel.gather(embeddings.float(), len(targets))  # losses compute in float32
+        clock.lap("forward")
+        total, values = combine(model.losses, embeddings, targets)
+        clock.lap("loss")
+        turn.optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        parallel.sum_gradients(model.network)
+        clock.lap("backward")
+        now = factor(taken + step)
+        for group in turn.optimizer.param_groups:
+            group["lr"] = spec.lr * group["lr_factor"] * now
+        turn.optimizer.step()
+        for running, value in zip(sums, values, strict=True):
+            running += value
+        clock.lap("optimizer")
+    return plan, sums
 
 
 def validated_epochs(settings: Training) -> tuple[int, ...]:
