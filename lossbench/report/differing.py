@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lossbench.report.evidence.material import PRIMARY
+from lossbench.report.evidence.material import PRIMARY, gather
 from lossbench.report.sections.findings import verdict_word
+from lossbench.report.sections.protocol import environments
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, make_table, plain
 from lossbench.statistics.effects import Effect, paired_effect
@@ -60,12 +61,14 @@ def read_side(place: Path) -> Side:
         found = json.loads((folder / "results.json").read_bytes())
         protocol = found["protocol"]
         settings, provenance = _flat(protocol["resolved"]), _flat(protocol.get("provenance", {}))
+        provenance |= _places(protocol.get("environments", ()))
         answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
         return Side(place=place, settings=settings, provenance=provenance, table=load_results(folder), answers=answers)
     store, name = _store_and_name(place)
-    plan = store.read_plan(name)
-    settings, provenance = _flat(plan["experiment"]), _flat(plan["provenance"])
-    return Side(place=place, settings=settings, provenance=provenance, table=store.table(plan), answers={})
+    material = gather(name, store.root)
+    settings, provenance = _flat(material.experiment), _flat(material.plan["provenance"])
+    provenance |= _places(environments(material))
+    return Side(place=place, settings=settings, provenance=provenance, table=material.table, answers={})
 
 
 def _store_and_name(place: Path) -> tuple[Store, str]:
@@ -77,6 +80,15 @@ def _store_and_name(place: Path) -> tuple[Store, str]:
     if not plans:
         raise StoreError(f"{place}: is neither a report nor a runs folder")
     raise StoreError(f"{place}: holds {len(plans)} experiments; name one, as {plans[0]}")
+
+
+def _places(environments: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """What is known of the machines, as `processor`, to its values on all of them."""
+    found: dict[str, set[str]] = {}
+    for environment in environments:
+        for name, value in environment.items():
+            found.setdefault(name, set()).add(value)
+    return {name: " and ".join(sorted(values)) for name, values in found.items()}
 
 
 def _changes(what: str, a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:

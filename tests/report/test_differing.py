@@ -12,7 +12,7 @@ from report.stored import fill
 
 from lossbench import report
 from lossbench.report.differing import diff
-from lossbench.store import StoreError
+from lossbench.store import Store, StoreError
 
 
 def scores(center: float, *, seed: int) -> list[float]:
@@ -54,6 +54,17 @@ def test_a_changed_recipe_is_called_with_its_paired_effect(tmp_path: Path) -> No
     assert any(line.startswith("Only in B: ") and "contrastive" in line for line in lines)
 
 
+def test_another_kind_of_machine_is_named(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        fill(tmp_path / side, {"softmax": scores(0.5, seed=1)})
+    store = Store(tmp_path / "b")
+    for record in list(store.records()):
+        environment = record["environment"] | {"processor": "Another CPU"}
+        store.write(record | {"environment": environment})
+    lines = list(diff(tmp_path / "a", tmp_path / "b"))
+    assert lines[-2:] == ["Provenance: 1 differ", "  processor: absent -> Another CPU"]
+
+
 @pytest.mark.slow
 def test_reports_are_compared_as_their_runs_are(tmp_path: Path) -> None:
     for side, seed in (("a", 1), ("b", 3)):
@@ -65,6 +76,7 @@ def test_reports_are_compared_as_their_runs_are(tmp_path: Path) -> None:
     for lines in (reports, mixed):
         assert line_of(lines, "softmax", "final") == line_of(runs, "softmax", "final")
         assert "Specification: the same" in lines
+        assert lines[-1] == "Provenance: the same"
     assert any(line.startswith("Answer on toy/closed-set") for line in reports)
 
 

@@ -32,14 +32,11 @@ def protocol(material: Material) -> Protocol:
     )
 
 
-def environments(material: Material) -> list[str]:
+def environments(material: Material) -> list[dict[str, str]]:
     """Where runs happened, each kind once."""
-    found = set()
-    for run in material.table["run_id"].unique():
-        environment = material.record(str(run)).get("environment", {})
-        if environment:
-            found.add(", ".join(f"{key} {value}" for key, value in environment.items()))
-    return sorted(found)
+    runs = material.table["run_id"].unique()
+    found = {tuple(material.record(str(run)).get("environment", {}).items()) for run in runs}
+    return [dict(each) for each in sorted(found) if each]
 
 
 def submitters(material: Material) -> list[str]:
@@ -84,7 +81,7 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     for plugin in sorted({tuple(pair) for found in material.plan["provenance"].values() for pair in found["plugins"]}):
         yield "plugin", f"{plugin[0]}, SHA-256 {plugin[1]}"
     for environment in environments(material):
-        yield "environment", environment
+        yield "environment", ", ".join(f"{key} {value}" for key, value in environment.items())
     for submitter in submitters(material):
         yield "computed by", submitter
     progress = material.progress
