@@ -325,6 +325,10 @@ def test_the_convergence_check_holds_moves_or_cannot_tell(tmp_path: Path) -> Non
     table = convergence.table(found, TASK)
     assert table is not None
     assert table.rows[0].cells[-1].text == "cannot tell"
+    assert convergence.warnings(found, TASK) == [
+        "whether training was long enough cannot be told of center against triplet: twice the epochs may move this "
+        "effect out of its interval"
+    ]
     assert convergence.checked(evidence(tmp_path / "none", recipes), TASK) is None
 
 

@@ -18,6 +18,7 @@ from lossbench.statistics.effects import paired_effect
 
 LONGER = "longer"
 RUN = ["study", "seed"]
+MOST_NAMED = 2  # pairs on the first screen
 
 
 def checked(evidence: Evidence, task: str) -> Convergence | None:
@@ -70,9 +71,12 @@ def warnings(evidence: Evidence, task: str) -> list[str]:
             if change.answer == "moves"
         )
         return [f"not trained to the end: twice the epochs move {named}. The answer is about this many epochs only"]
+    untold = [f"{change.a} against {change.b}" for change in found.changes if change.answer == "cannot tell"]
+    of, what = "", "an effect at the top"
+    if 0 < len(untold) <= MOST_NAMED:
+        of, what = f" of {' and of '.join(untold)}", "this effect" if len(untold) == 1 else "these effects"
     return [
-        "whether training was long enough cannot be told: twice the epochs may move an effect at the top out of its "
-        "interval"
+        f"whether training was long enough cannot be told{of}: twice the epochs may move {what} out of its interval"
     ]
 
 
