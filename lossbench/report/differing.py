@@ -64,6 +64,8 @@ def read_side(place: Path) -> Side:
         provenance |= _places(protocol.get("environments", ()))
         answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
         return Side(place=place, settings=settings, provenance=provenance, table=load_results(folder), answers=answers)
+    if (folder / "results.csv").is_file():
+        raise StoreError(f"{place}: is a report without its `results.json`, which has the settings and answers")
     store, name = _store_and_name(place)
     material = gather(name, store.root)
     settings, provenance = _flat(material.experiment), _flat(material.plan["provenance"])

@@ -83,3 +83,6 @@ def test_reports_are_compared_as_their_runs_are(tmp_path: Path) -> None:
 def test_what_is_no_side_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is neither a report nor a runs folder"):
         list(diff(tmp_path, tmp_path))
+    (tmp_path / "results.csv").write_text("")
+    with pytest.raises(StoreError, match="is a report without its"):
+        list(diff(tmp_path, tmp_path))
