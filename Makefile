@@ -19,7 +19,7 @@ DEV_DONE := .venv/.installed-dev
 SMOKE := --set name=smoke --set budget.trials=2 --set budget.seeds=2 --set training.epochs=1 \
          --set 'recipes=["softmax", "triplet", "softmax+center"]'
 
-PUBLISHED := report.md results.csv results.json experiment.toml figures
+PUBLISHED := report.md results.csv experiment.toml figures
 
 .PHONY: setup ablation report smoke check test bench publish picture
 

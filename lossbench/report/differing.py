@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side: the resolved experiment, one row a run, and what else the runs depend on."""
+    """One side: the resolved experiment, one row a run, and what else the runs depend on, where that is known."""
 
     place: Path
     settings: Mapping[str, str]
-    provenance: Mapping[str, str]
+    provenance: Mapping[str, str] | None
     table: pd.DataFrame
     answers: Mapping[str, str]
 
@@ -51,11 +52,17 @@ def diff(first: Path, second: Path) -> Iterator[str]:
     yield from _answers(a.answers, b.answers)
     yield from _results(a.table, b.table)
     yield ""
+    if a.provenance is None or b.provenance is None:
+        yield f"Provenance: not known of {'A' if a.provenance is None else 'B'}"
+        return
     yield from _changes("Provenance", a.provenance, b.provenance)
 
 
 def read_side(place: Path) -> Side:
-    """A report folder, its `results.json`, a plan file `RUNS/experiments/NAME.json`, or a runs folder."""
+    """A report folder, its `results.json`, a plan file `RUNS/experiments/NAME.json`, or a runs folder.
+
+    Of a published report, which has no `results.json`, settings and results are known.
+    """
     folder = place.parent if place.name == "results.json" else place
     if (folder / "results.json").is_file():
         found = json.loads((folder / "results.json").read_bytes())
@@ -64,8 +71,9 @@ def read_side(place: Path) -> Side:
         provenance |= _places(protocol.get("environments", ()))
         answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
         return Side(place=place, settings=settings, provenance=provenance, table=load_results(folder), answers=answers)
-    if (folder / "results.csv").is_file():
-        raise StoreError(f"{place}: is a report without its `results.json`, which has the settings and answers")
+    if (folder / "results.csv").is_file() and (folder / "experiment.toml").is_file():
+        settings = _flat(tomllib.loads((folder / "experiment.toml").read_text(encoding="utf-8")))
+        return Side(place=place, settings=settings, provenance=None, table=load_results(folder), answers={})
     store, name = _store_and_name(place)
     material = gather(name, store.root)
     settings, provenance = _flat(material.experiment), _flat(material.plan["provenance"])
@@ -164,11 +172,18 @@ def _mean(scores: Mapping[int, float]) -> float:
 
 
 def _flat(content: Any, place: str = "") -> dict[str, str]:
-    """Every leaf of nested tables by its path."""
+    """Every leaf of nested tables by its path; what is not set, as TOML has it, is left out."""
     if isinstance(content, Mapping):
         return {
             key: text
             for name, value in content.items()
             for key, text in _flat(value, f"{place}.{name}" if place else str(name)).items()
         }
-    return {place: json.dumps(content)}
+    return {} if content is None else {place: json.dumps(_set(content))}
+
+
+def _set(content: Any) -> Any:
+    """The same without what is not set."""
+    if isinstance(content, Mapping):
+        return {name: _set(value) for name, value in content.items() if value is not None}
+    return [_set(value) for value in content] if isinstance(content, list) else content
