@@ -13,7 +13,7 @@ import pandas as pd
 
 from lossbench.report.evidence.material import PRIMARY, gather
 from lossbench.report.sections.findings import verdict_word
-from lossbench.report.sections.protocol import environments
+from lossbench.report.sections.protocol import environments, resolved_toml
 from lossbench.report.writing import formats
 from lossbench.report.writing.cells import Cell, Column, Row, make_table, plain
 from lossbench.statistics.effects import Effect, paired_effect
@@ -52,10 +52,11 @@ def diff(first: Path, second: Path) -> Iterator[str]:
     yield from _answers(a.answers, b.answers)
     yield from _results(a.table, b.table)
     yield ""
-    if a.provenance is None or b.provenance is None:
-        yield f"Provenance: not known of {'A' if a.provenance is None else 'B'}"
+    if a.provenance is not None and b.provenance is not None:
+        yield from _changes("Provenance", a.provenance, b.provenance)
         return
-    yield from _changes("Provenance", a.provenance, b.provenance)
+    unknown = [name for name, side in (("A", a), ("B", b)) if side.provenance is None]
+    yield f"Provenance: not known of {' and '.join(unknown)}"
 
 
 def read_side(place: Path) -> Side:
@@ -67,16 +68,16 @@ def read_side(place: Path) -> Side:
     if (folder / "results.json").is_file():
         found = json.loads((folder / "results.json").read_bytes())
         protocol = found["protocol"]
-        settings, provenance = _flat(protocol["resolved"]), _flat(protocol.get("provenance", {}))
+        settings, provenance = _settings(resolved_toml(protocol["resolved"])), _flat(protocol.get("provenance", {}))
         provenance |= _places(protocol.get("environments", ()))
         answers = {item["task"]: item["answer"]["sentence"] for item in found["tasks"]}
         return Side(place=place, settings=settings, provenance=provenance, table=load_results(folder), answers=answers)
     if (folder / "results.csv").is_file() and (folder / "experiment.toml").is_file():
-        settings = _flat(tomllib.loads((folder / "experiment.toml").read_text(encoding="utf-8")))
+        settings = _settings((folder / "experiment.toml").read_text(encoding="utf-8"))
         return Side(place=place, settings=settings, provenance=None, table=load_results(folder), answers={})
     store, name = _store_and_name(place)
     material = gather(name, store.root)
-    settings, provenance = _flat(material.experiment), _flat(material.plan["provenance"])
+    settings, provenance = _settings(resolved_toml(material.experiment)), _flat(material.plan["provenance"])
     provenance |= _places(environments(material))
     return Side(place=place, settings=settings, provenance=provenance, table=material.table, answers={})
 
@@ -171,19 +172,17 @@ def _mean(scores: Mapping[int, float]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
+def _settings(toml: str) -> dict[str, str]:
+    """The settings of a resolved experiment file by their paths."""
+    return _flat(tomllib.loads(toml))
+
+
 def _flat(content: Any, place: str = "") -> dict[str, str]:
-    """Every leaf of nested tables by its path; what is not set, as TOML has it, is left out."""
+    """Every leaf of nested tables by its path."""
     if isinstance(content, Mapping):
         return {
             key: text
             for name, value in content.items()
             for key, text in _flat(value, f"{place}.{name}" if place else str(name)).items()
         }
-    return {} if content is None else {place: json.dumps(_set(content))}
-
-
-def _set(content: Any) -> Any:
-    """The same without what is not set."""
-    if isinstance(content, Mapping):
-        return {name: _set(value) for name, value in content.items() if value is not None}
-    return [_set(value) for value in content] if isinstance(content, list) else content
+    return {place: json.dumps(content)}

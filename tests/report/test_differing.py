@@ -83,6 +83,8 @@ def test_reports_are_compared_as_their_runs_are(tmp_path: Path) -> None:
     assert line_of(published, "softmax", "final") == line_of(runs, "softmax", "final")
     assert "Specification: the same" in published
     assert published[-1] == "Provenance: not known of B"
+    both = list(diff(tmp_path / "b-report" / "toy", tmp_path / "b-report" / "toy"))
+    assert both[-1] == "Provenance: not known of A and B"
 
 
 def test_what_is_no_side_is_named(tmp_path: Path) -> None:

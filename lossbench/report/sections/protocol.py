@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from lossbench.report.writing import formats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """Facts in pairs of name and text, the resolved experiment as TOML, and the command that repeats it."""
+    """Facts in pairs of name and text, where runs happened, the resolved experiment as TOML, and what repeats it."""
 
     facts: tuple[tuple[str, str], ...]
+    environments: tuple[Mapping[str, str], ...]
     rules: tuple[str, ...]
     toml: str
     command: str
@@ -24,8 +25,10 @@ class Protocol:
 
 def protocol(material: Material) -> Protocol:
     """Everything needed to judge and to repeat the experiment."""
+    places = environments(material)
     return Protocol(
-        facts=tuple(_facts(material)),
+        facts=tuple(_facts(material, places)),
+        environments=tuple(places),
         rules=_rules(material),
         toml=resolved_toml(material.experiment),
         command="lossbench run experiment.toml",
@@ -59,7 +62,7 @@ def resolved_toml(experiment: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _facts(material: Material) -> Iterator[tuple[str, str]]:
+def _facts(material: Material, places: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
     experiment, training = material.experiment, material.experiment["training"]
     yield "backbone", f"{experiment['backbone']}, embedding dimension {experiment['embedding_dim']}"
     if pretrained := experiment.get("pretrained"):
@@ -80,7 +83,7 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     yield "libraries", ", ".join(f"{name} {version}" for name, version in sorted(libraries))
     for plugin in sorted({tuple(pair) for found in material.plan["provenance"].values() for pair in found["plugins"]}):
         yield "plugin", f"{plugin[0]}, SHA-256 {plugin[1]}"
-    for environment in environments(material):
+    for environment in places:
         yield "environment", ", ".join(f"{key} {value}" for key, value in environment.items())
     for submitter in submitters(material):
         yield "computed by", submitter

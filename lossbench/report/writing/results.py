@@ -28,7 +28,6 @@ from lossbench.report.sections.claim_answers import Answer as ClaimAnswer
 from lossbench.report.sections.claim_answers import sentence
 from lossbench.report.sections.findings import scope
 from lossbench.report.sections.importance import importances
-from lossbench.report.sections.protocol import environments
 from lossbench.report.sections.verdict import Answer
 from lossbench.specification.claims import STEP_RELATIVE, STEP_S
 from lossbench.statistics.aggregates import Aggregate
@@ -55,7 +54,7 @@ def results(evidence: Evidence, document: Document) -> dict[str, Any]:
             "facts": [list(fact) for fact in document.protocol.facts],
             "resolved": material.experiment,
             "provenance": material.plan["provenance"],
-            "environments": environments(material),
+            "environments": [dict(place) for place in document.protocol.environments],
         },
     }
 
