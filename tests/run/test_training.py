@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from lossbench import datasets, metrics
 from lossbench.plugins import registry
 from lossbench.run.clock import Clock
 from lossbench.run.data import task_data
-from lossbench.run.device import environment
 from lossbench.run.execution import build, execute
 from lossbench.run.kept import image_groups
 from lossbench.run.model import Model
@@ -338,26 +336,6 @@ def test_a_run_over_its_time_limit_is_failed_with_the_reason():
     record = execute(run_spec("softmax", "training.time_limit_s=1e-6")).record
     assert record["status"] == "failed"
     assert "training.time_limit_s" in record["error"]
-
-
-def test_a_record_names_the_processor(monkeypatch):
-    assert execute(run_spec("softmax", DIGITS)).record["environment"]["processor"] == environment("cpu")["processor"]
-    text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: A CPU\n\nmodel name\t: Another"
-    monkeypatch.setattr(Path, "read_text", lambda path, **_: text)
-    assert environment("cpu")["processor"] == "A CPU (family 25, model 17)"
-
-    def none(path, **_):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", none)
-    assert environment("cpu")["processor"]
-
-
-def test_a_run_that_loses_the_device_ends_its_process(monkeypatch):
-    too_slow = run_spec("softmax", "training.time_limit_s=0.000001")
-    monkeypatch.setattr("lossbench.run.device.is_lost", lambda device: True)
-    with pytest.raises(SystemExit, match="answers this process no more: TimeLimitError"):
-        execute(too_slow)
 
 
 def test_changed_data_are_noticed():

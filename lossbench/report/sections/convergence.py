@@ -20,6 +20,8 @@ LONGER = "longer"
 RUN = ["study", "seed"]
 MOST_NAMED = 2  # pairs on the first screen
 
+Scores = dict[str, dict[int, float]]
+
 
 def checked(evidence: Evidence, task: str) -> Convergence | None:
     """The check of the pairs that a task's answer rests on; None where no run with twice the epochs is there."""
@@ -27,14 +29,9 @@ def checked(evidence: Evidence, task: str) -> Convergence | None:
     if found is None or not found.sound or not any(len(material.rows(task, name, LONGER)) for name in material.recipes):
         return None
     pairs = found.deciding or tuple(found.comparison.pair(found.leader, name) for name in found.sound[1:2])
-    regions = {}
-    for pair in pairs:
-        low, high = own_interval(pair)
-        half = (high - low) / 2
-        regions[pair.a, pair.b] = max(half, EQUIVALENCE[PRIMARY]) if math.isfinite(half) else math.nan
-    names = {name for pair in regions for name in pair}
-    twice = {name: material.values(task, name, PRIMARY, LONGER) for name in names}
-    return check_convergence({name: _once(material, task, name) for name in names}, twice, regions)
+    regions = {(pair.a, pair.b): _region(*own_interval(pair)) for pair in pairs}
+    once, twice = _once_and_twice(material, task, {name for pair in regions for name in pair})
+    return check_convergence(once, twice, regions)
 
 
 def of_claim(material: Material, task: str, sides: Sequence[object]) -> Change | None:
@@ -47,15 +44,25 @@ def of_claim(material: Material, task: str, sides: Sequence[object]) -> Change |
     if not names or not all(len(material.rows(task, name, LONGER)) for name in names):
         return None
     final = {name: material.values(task, name, PRIMARY) for name in names}
-    once = {name: _once(material, task, name) for name in names}
-    twice = {name: material.values(task, name, PRIMARY, LONGER) for name in names}
+    once, twice = _once_and_twice(material, task, names)
     for scores in (final, once, twice):
         scores[""] = dict.fromkeys(itertools.chain.from_iterable(scores.values()), 0.0)
     studies = sorted(final[a].keys() & final[b].keys())
     own = paired_effect(*([final[side][study] for study in studies] for side in (a, b)))
-    region = max((own.high - own.low) / 2, EQUIVALENCE[PRIMARY])
-    (change,) = check_convergence(once, twice, {(a, b): region}).changes
+    (change,) = check_convergence(once, twice, {(a, b): _region(own.low, own.high)}).changes
     return change
+
+
+def _region(low: float, high: float) -> float:
+    """How far what has this interval may move: half of it, or the region of equivalence where that is wider."""
+    half = (high - low) / 2
+    return max(half, EQUIVALENCE[PRIMARY]) if math.isfinite(half) else math.nan
+
+
+def _once_and_twice(material: Material, task: str, names: set[str]) -> tuple[Scores, Scores]:
+    """Recipe to study to score, at the epochs that ship and at twice."""
+    once = {name: _once(material, task, name) for name in names}
+    return once, {name: material.values(task, name, PRIMARY, LONGER) for name in names}
 
 
 def warnings(evidence: Evidence, task: str) -> list[str]:
